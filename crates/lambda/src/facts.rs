@@ -8,6 +8,7 @@ use wire::{AccountId, Arn, Cx, ResourceFacts};
 use crate::error::LambdaError;
 use crate::keys::{self, CodeSigningRecord, Key, LayerRecord, Place, PolicyRecord};
 use crate::limits::NAME_LENGTH_MAX;
+use crate::mapping_tags::MappingName;
 use crate::ops::layers::{LayerName, split_arn};
 use crate::qualifier::Qualifier;
 use crate::remembered::Records;
@@ -47,6 +48,11 @@ impl Lambda {
                     ..ResourceFacts::default()
                 })
             }
+            Some(("event-source-mapping", uuid)) => {
+                let name =
+                    MappingName { account: account.clone(), region: parsed.region.clone(), uuid: uuid.to_owned() };
+                self.mapping_facts(name).await
+            }
             Some(("layer", _)) => layer(self, &self.own_cx(account, parsed.region.clone()), arn).await,
             Some(("code-signing-config", name)) => {
                 let key = Key::CodeSigning(Place { account: account.as_str(), region: &parsed.region, name });
@@ -56,6 +62,18 @@ impl Lambda {
                 Ok(ResourceFacts { tags, ..ResourceFacts::default() })
             }
             _ => Ok(ResourceFacts::default()),
+        }
+    }
+
+    async fn mapping_facts(&self, name: MappingName) -> Result<ResourceFacts, LambdaError> {
+        let Some(mappings) = self.mapping_tags.get() else { return Ok(ResourceFacts::default()) };
+        let account = name.account.clone();
+        match mappings.tags(name).await {
+            Ok(tags) => {
+                Ok(ResourceFacts { owner: Some(account), tags: tags.into_iter().collect(), ..ResourceFacts::default() })
+            }
+            Err(LambdaError::ResourceNotFoundException(_)) => Ok(ResourceFacts::default()),
+            Err(error) => Err(error),
         }
     }
 

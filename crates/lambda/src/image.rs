@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio::sync::oneshot;
 
 pub use layout::Layouts;
 pub use manifest::Settings;
@@ -60,8 +61,24 @@ pub struct Lease(Arc<()>);
 impl Lease {
     /// Whether somebody has another one of the same image.
     pub(crate) fn is_out(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+        self.others() > 0
     }
+
+    /// How many others there are of the same image.
+    pub(crate) fn others(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
+    }
+}
+
+/// Environments that lie idle keep the images on the disk that they run from. Whoever finds no room for another image may have
+/// them end.
+pub trait IdleImages: Send + Sync + 'static {
+    /// The roots of images that nothing but environments runs from which lie idle and may end: the one that was used longest ago
+    /// first.
+    fn idle(&self) -> Vec<PathBuf>;
+
+    /// Has the idle environments of one image end. What is returned is told, or closed, when they have.
+    fn end(&self, root: &Path) -> oneshot::Receiver<()>;
 }
 
 /// An unpacked image.

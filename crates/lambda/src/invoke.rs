@@ -21,6 +21,7 @@ mod assign;
 mod beside;
 mod channel;
 pub mod code_caches;
+mod counted;
 mod demand;
 pub mod egress;
 mod either;
@@ -85,13 +86,14 @@ pub use stream::{Arrived, StreamPart, StreamParts, StreamSink};
 
 use admission::Admission;
 use code_caches::CodeCaches;
+use counted::none_left;
 use egress::{Egress, WayOut};
 use environments::Environments;
 use slots::Slots;
 use spares::Spares;
 use stems::Stems;
 
-use crate::image::ImageRoot;
+use crate::image::{IdleImages, ImageRoot};
 use crate::runtimes::Runtimes;
 use crate::{CodeRef, FunctionVersion};
 
@@ -327,6 +329,8 @@ struct Shared {
     way_out: WayOut,
     /// Invocations that run now.
     in_flight: watch::Sender<usize>,
+    /// Hosts of environments in which several events run.
+    hosts: watch::Sender<usize>,
     /// Cancelled when what still runs must end.
     shutdown: CancellationToken,
 }
@@ -345,6 +349,7 @@ impl Invoker {
             spares,
             way_out: WayOut::new(limits.egress.clone(), clock.clone()),
             in_flight: watch::Sender::new(0),
+            hosts: watch::Sender::new(0),
             shutdown: CancellationToken::new(),
             clock,
             rng,
@@ -397,18 +402,23 @@ impl Invoker {
     pub async fn shutdown(&self, grace: Duration) {
         self.0.stems.close();
         self.0.spares.close();
-        let mut in_flight = self.0.in_flight.subscribe();
-        // The sender lives in `self`: it cannot close while this waits.
-        let gone = self.0.clock.timeout(grace, in_flight.wait_for(|running| *running == 0));
+        let gone = self.0.clock.timeout(grace, none_left(&self.0.in_flight));
         // Side by side: idle environments with extensions have their shutdown phase meanwhile.
-        let ((), _) = tokio::join!(self.0.environments.close(), async { drop(gone.await) });
+        tokio::join!(self.0.environments.close(), gone);
         self.0.shutdown.cancel();
-        // What was given back within the grace ends behind the answer, and has its shutdown phase, too.
+        // What was given back within the grace ends behind the answer, and has its shutdown phase, too. An environment in which
+        // runs what nobody waits for ends now.
         let rest = async {
-            let _ = in_flight.wait_for(|running| *running == 0).await;
+            none_left(&self.0.in_flight).await;
+            none_left(&self.0.hosts).await;
             self.0.environments.all_ended().await;
         };
         let _ = self.0.clock.timeout(LAST_ENDS, rest).await;
+    }
+
+    /// Idle environments, as the images of the node see them.
+    pub fn idle_images(&self) -> impl IdleImages + use<> {
+        self.0.environments.idlers()
     }
 
     /// Invocations of `account` that run now.

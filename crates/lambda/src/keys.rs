@@ -19,6 +19,7 @@
 //! | `("lambda", 14, account, region, configuration)` | [`CodeSigningRecord`] |
 //! | `("lambda", 15, account, region, configuration, function)` | [`CodeSigningUse`]; goes with the function |
 //! | `("lambda", 16, account, region, capacity provider)` | [`CapacityRecord`] |
+//! | `("lambda", 17, account, region, capacity provider, function, version)` | [`CapacityUse`]; version 0 is `$LATEST`; goes with the version |
 //!
 //! Ordinals never change their meaning. Values are JSON with a format version; a newer format than this program
 //! knows is refused, never guessed.
@@ -35,7 +36,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use capacity::{
-    CapacityLoggingRecord, CapacityRecord, CapacityScalingRecord, EnvironmentsRecord, ManagedRecord,
+    CapacityLoggingRecord, CapacityRecord, CapacityScalingRecord, CapacityUse, EnvironmentsRecord, ManagedRecord,
     PropagateTagsRecord, RequirementsRecord,
 };
 pub(crate) use code_signing::{CodeSigningRecord, CodeSigningUse};
@@ -69,6 +70,7 @@ const LAYER: u64 = 13;
 const CODE_SIGNING: u64 = 14;
 const CODE_SIGNING_USE: u64 = 15;
 const CAPACITY: u64 = 16;
+const CAPACITY_USE: u64 = 17;
 
 /// What belongs to one function and goes with it, beside its own record.
 const OF_A_FUNCTION: [u64; 7] = [URL, VERSION, ALIAS, POLICY, EVENT_INVOKE, PROVISIONED, SETTINGS];
@@ -122,6 +124,8 @@ pub(crate) enum Key<'a> {
     CodeSigningUse(Place<'a>, &'a str),
     /// A capacity provider.
     Capacity(Place<'a>),
+    /// That a version of the function, or its `$LATEST` (0), uses the capacity provider.
+    CapacityUse(Place<'a>, &'a str, u64),
 }
 
 impl Key<'_> {
@@ -145,6 +149,11 @@ impl Key<'_> {
             Self::CodeSigning(place) => packed(CODE_SIGNING, &place.words()),
             Self::CodeSigningUse(place, function) => below(CODE_SIGNING_USE, place, function),
             Self::Capacity(place) => packed(CAPACITY, &place.words()),
+            Self::CapacityUse(Place { account, region, name }, function, version) => {
+                let mut elements = elements(CAPACITY_USE, &[account, region, name, function]);
+                elements.push(Element::Uint(version));
+                pack(&elements)
+            }
         }
     }
 }
@@ -172,6 +181,20 @@ pub(crate) fn code_signing_uses_of(place: Place<'_>) -> KeyRange {
 /// All capacity providers of an account in a region, in the order of their names.
 pub(crate) fn capacities_of(account: &str, region: &str) -> KeyRange {
     subspace(&elements(CAPACITY, &[account, region]))
+}
+
+/// The versions that use a capacity provider, in the order of the functions' names and their numbers.
+pub(crate) fn capacity_uses_of(place: Place<'_>) -> KeyRange {
+    subspace(&elements(CAPACITY_USE, &place.words()))
+}
+
+/// Function and version in a key of [`capacity_uses_of`].
+///
+/// # Errors
+/// `Corrupt` when the key is none.
+pub(crate) fn capacity_user(key: &[u8]) -> Result<(String, u64), kv::Error> {
+    let function = texts(key)?.pop().ok_or_else(|| kv::Error::corrupt("a key of a use names no function"))?;
+    Ok((function, last_number(key)?))
 }
 
 /// All records that hold a package: functions, their versions, layers; of all accounts.

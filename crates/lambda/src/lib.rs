@@ -41,6 +41,7 @@ pub mod jobs;
 mod keys;
 mod lately;
 pub mod limits;
+mod mapping_tags;
 mod name;
 mod ops;
 pub mod package;
@@ -69,6 +70,7 @@ pub use invoke::{
     EnvironmentPeer, FunctionError, Hooks, Invocation, InvokeError, InvokeLimits, InvokeOutcome, Invoker, InvokerParts,
     PriceTable, Report, ThrottleReason,
 };
+pub use mapping_tags::{MappingName, MappingTags, TagChange, Tags};
 pub use plane::{DataPlane, NodePlane, Provisioned};
 pub use recursion::visits;
 pub use state::{Config, Lambda, LambdaParts};

@@ -40,7 +40,7 @@ pub use unpack::{UnpackLimits, Unpacked, unpack};
 
 use crate::function::CodeRef;
 use crate::image::store::UNPACKED;
-use crate::image::{ImageLimits, ImageRoot, Lease};
+use crate::image::{IdleImages, ImageLimits, ImageRoot, Lease};
 use crate::invoke::BoxFuture;
 use kept::Kept;
 
@@ -298,6 +298,11 @@ impl Packages {
             let packages = packages.clone();
             Box::pin(async move { packages.image(&account, &manifest).await.map_err(io::Error::other) })
         })
+    }
+
+    /// From now on idle environments end where an image finds no room.
+    pub fn may_end(&self, idle: Box<dyn IdleImages>) {
+        self.inner.kept.may_end(idle);
     }
 
     /// Names of what is stored here, as blob or as folder, and not among `needed`.

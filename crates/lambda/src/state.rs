@@ -1,7 +1,7 @@
 //! What every handler of the service holds.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kv::Kv;
 use parking_lot::Mutex;
@@ -22,6 +22,7 @@ use crate::invoke::PayloadLimits;
 use crate::keys::FunctionRecord;
 use crate::lately::Lately;
 use crate::limits;
+use crate::mapping_tags::MappingTags;
 use crate::name::function_arn;
 use crate::ops::snap_start::is_snap_started;
 use crate::package::Packages;
@@ -112,6 +113,8 @@ pub struct State {
     pub(crate) pulling: Mutex<Pulling>,
     /// Images that are looked up at the same time.
     pub(crate) look_ups: sys::turns::Turns,
+    /// Who keeps event source mappings; nobody where it is not set.
+    pub(crate) mapping_tags: OnceLock<Box<dyn MappingTags>>,
     /// Held shared while a record comes to name what is stored here already, and alone while what no record names is removed.
     pub(crate) naming: tokio::sync::RwLock<()>,
 }
@@ -150,8 +153,15 @@ impl Lambda {
             pulls: sys::turns::Turns::new(PULLS_AT_ONCE, ACCOUNT_PULLS_AT_ONCE),
             pulling: Mutex::default(),
             look_ups: sys::turns::Turns::new(LOOK_UPS_AT_ONCE, ACCOUNT_LOOK_UPS_AT_ONCE),
+            mapping_tags: OnceLock::new(),
             naming: tokio::sync::RwLock::new(()),
         }))
+    }
+
+    /// From now on event source mappings have tags. What is said first counts.
+    pub fn tag_mappings(&self, mappings: Box<dyn MappingTags>) {
+        // A server has one crate that keeps them.
+        let _ = self.mapping_tags.set(mappings);
     }
 
     /// The context of what the service does by itself, in one account and region.

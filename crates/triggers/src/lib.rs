@@ -36,6 +36,7 @@ mod response;
 mod state;
 pub mod stream;
 mod supervisor;
+mod tags;
 mod targets;
 
 pub use api::service;

@@ -1,7 +1,7 @@
 //! Handlers of event source mappings.
 
 use kv::RangeOptions;
-use lambda::LambdaError;
+use lambda::{LambdaError, MappingName};
 use model::lambda as m;
 use sqs::SqsError;
 use sys::Timestamp;
@@ -48,10 +48,6 @@ fn shown(record: MappingRecord) -> m::EventSourceMappingConfiguration {
     }
 }
 
-fn not_found() -> LambdaError {
-    LambdaError::ResourceNotFoundException("The resource you requested does not exist.".to_owned())
-}
-
 /// Checks the settings against each other and puts them into the record.
 fn apply(record: &mut MappingRecord, fifo: bool, asked: Asked) -> Result<(), LambdaError> {
     let size = asked.batch_size.or(i32::try_from(record.batch_size).ok());
@@ -72,6 +68,11 @@ fn apply(record: &mut MappingRecord, fifo: bool, asked: Asked) -> Result<(), Lam
     if record.pollers.is_some() && record.concurrency_max.is_some() {
         return Err(LambdaError::invalid("ScalingConfig and ProvisionedPollerConfig cannot be used together."));
     }
+    check_fits(record)
+}
+
+/// Fails when the store does not take it.
+pub(crate) fn check_fits(record: &MappingRecord) -> Result<(), LambdaError> {
     match record.fits() {
         true => Ok(()),
         false => Err(LambdaError::invalid("The filter criteria and tags are too long together.")),
@@ -188,7 +189,7 @@ pub(crate) async fn create(
 async fn find(triggers: &Triggers, cx: &Cx, uuid: &str) -> Result<MappingRecord, LambdaError> {
     let key = Key::Mapping { account: cx.account.as_str(), region: &cx.region, uuid }.pack();
     let value = triggers.kv().read(|tx| async move { tx.get(key).await }).await?;
-    Ok(keys::decode(&value.ok_or_else(not_found)?)?)
+    Ok(keys::decode(&value.ok_or_else(MappingName::not_found)?)?)
 }
 
 pub(crate) async fn get(
@@ -263,7 +264,7 @@ pub(crate) async fn update(
     let (before, asked, new_function, enabled) = (&before, &asked, &facts.arn, input.enabled);
     let (now_ms, fifo) = (triggers.clock().now().unix_ms(), queue.is_fifo());
     let changed = triggers.kv().transact(|tx| async move {
-        let value = tx.get(before.key()).await?.ok_or_else(not_found)?;
+        let value = tx.get(before.key()).await?.ok_or_else(MappingName::not_found)?;
         let mut record = keys::decode(&value)?;
         if record.state == State::Deleting {
             return Err(in_use());
@@ -293,7 +294,7 @@ pub(crate) async fn update(
     changed.await.map(shown)
 }
 
-fn in_use() -> LambdaError {
+pub(crate) fn in_use() -> LambdaError {
     LambdaError::ResourceConflictException(
         "Cannot update the event source mapping because it is being deleted.".to_owned(),
     )
@@ -306,7 +307,7 @@ pub(crate) async fn delete(
 ) -> Result<m::DeleteEventSourceMappingOutput, LambdaError> {
     let key = &Key::Mapping { account: cx.account.as_str(), region: &cx.region, uuid: &input.uuid }.pack();
     let deleted = triggers.kv().transact(|tx| async move {
-        let value = tx.get(key).await?.ok_or_else(not_found)?;
+        let value = tx.get(key).await?.ok_or_else(MappingName::not_found)?;
         let mut record = keys::decode(&value)?;
         record.state = State::Deleting;
         record.revision += 1;

@@ -1,6 +1,6 @@
 //! What the handlers and the pollers hold.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use kv::Kv;
 use sqs::Sqs;
@@ -33,6 +33,10 @@ impl Triggers {
     /// The mappings over `parts`; [`Triggers::run`] makes them poll.
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<Parts> {
+        Arc::downgrade(&self.0)
     }
 
     pub(crate) fn kv(&self) -> &Kv {

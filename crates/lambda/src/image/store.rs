@@ -26,6 +26,10 @@ const DOCUMENT_MAX: Duration = Duration::from_secs(60);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A layer that comes more slowly for long is given up, in bytes a second: pulls have few places.
 const LAYER_RATE_MIN: u64 = 64 << 10;
+/// A source keeps one pull waiting for this long at most …
+const PULL_MAX: Duration = Duration::from_secs(60);
+/// … and for as long as all of its layers take at this rate, in bytes a second.
+const PULL_RATE_MIN: u64 = 1 << 20;
 /// Images that are looked up at the same time, and for one account.
 pub(crate) const LOOK_UPS_AT_ONCE: usize = 16;
 pub(crate) const ACCOUNT_LOOK_UPS_AT_ONCE: usize = 4;
@@ -167,15 +171,22 @@ impl Packages {
         image: &ImageName,
         manifest: &CodeRef,
     ) -> Result<(), ImageError> {
+        let mut missing = Vec::new();
         for layer in self.layers_of(manifest).await.map_err(image_error)?.0 {
             let blob = blob_ref(&layer.blob)?;
             match self.blobs().reader(&blob).await {
-                Ok(_) => continue,
-                Err(blob::BlobError::NotFound(_) | blob::BlobError::Corrupt { .. }) => {}
+                Ok(_) => {}
+                Err(blob::BlobError::NotFound(_) | blob::BlobError::Corrupt { .. }) if missing.contains(&blob) => {}
+                Err(blob::BlobError::NotFound(_) | blob::BlobError::Corrupt { .. }) => missing.push(blob),
                 Err(error) => return Err(ImageError::Node(error.to_string())),
             }
-            let pieces = source.blob(image.clone(), layer.blob.digest.clone()).await?;
-            store_layer(self.blobs(), Slow::new(self.clock(), pieces), &blob).await?;
+        }
+        let mut patience =
+            Patience::new(self.clock(), missing.iter().fold(0, |sum: u64, blob| sum.saturating_add(blob.length)));
+        for blob in missing {
+            let pieces = source.blob(image.clone(), blob.digest.to_string());
+            let pieces = patience.wait(SILENCE_MAX, pieces).await.0.ok_or_else(too_slow)??;
+            store_layer(self.blobs(), Slow::new(&mut patience, pieces), &blob).await?;
         }
         Ok(())
     }
@@ -216,34 +227,59 @@ impl Packages {
     }
 }
 
-/// A layer as it comes, and how long it has kept us waiting: the time that our own disk takes is not the source's.
-struct Slow<'a> {
+/// How long one pull may still be kept waiting by its source: the time that our own disk takes is not the source's.
+struct Patience<'a> {
     clock: &'a Clock,
+    left: Duration,
+}
+
+impl<'a> Patience<'a> {
+    /// For so many bytes.
+    fn new(clock: &'a Clock, bytes: u64) -> Self {
+        Self { clock, left: PULL_MAX + Duration::from_secs(bytes / PULL_RATE_MIN) }
+    }
+
+    /// What comes within `max` and what is left, and how long it was waited for.
+    async fn wait<T>(&mut self, max: Duration, coming: impl Future<Output = T>) -> (Option<T>, Duration) {
+        let begun = self.clock.elapsed();
+        let came = self.clock.timeout(max.min(self.left), coming).await;
+        let waited = self.clock.elapsed().saturating_sub(begun);
+        self.left = self.left.saturating_sub(waited);
+        (came, waited)
+    }
+}
+
+fn too_slow() -> ImageError {
+    ImageError::Unavailable("a layer comes too slowly".to_owned())
+}
+
+/// A layer as it comes, and how long it has kept us waiting.
+struct Slow<'a, 'b> {
+    patience: &'a mut Patience<'b>,
     pieces: super::BlobStream,
     waited: Duration,
     received: u64,
 }
 
-impl<'a> Slow<'a> {
-    fn new(clock: &'a Clock, pieces: super::BlobStream) -> Self {
-        Self { clock, pieces, waited: Duration::ZERO, received: 0 }
+impl<'a, 'b> Slow<'a, 'b> {
+    fn new(patience: &'a mut Patience<'b>, pieces: super::BlobStream) -> Self {
+        Self { patience, pieces, waited: Duration::ZERO, received: 0 }
     }
 
     /// The next piece; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, ImageError> {
         let earned = Duration::from_secs(self.received / LAYER_RATE_MIN);
         let left = (SILENCE_MAX + earned).saturating_sub(self.waited).min(SILENCE_MAX);
-        let begun = self.clock.elapsed();
-        let piece = self.clock.timeout(left, self.pieces.try_next()).await;
-        self.waited += self.clock.elapsed().saturating_sub(begun);
-        let piece = piece.ok_or_else(|| ImageError::Unavailable("a layer comes too slowly".to_owned()))?;
+        let (piece, waited) = self.patience.wait(left, self.pieces.try_next()).await;
+        self.waited += waited;
+        let piece = piece.ok_or_else(too_slow)?;
         let piece = piece.map_err(|error| ImageError::Unavailable(error.to_string()))?;
         self.received += piece.as_ref().map_or(0, |piece| piece.len() as u64);
         Ok(piece)
     }
 }
 
-async fn store_layer(blobs: &Blobs, mut pieces: Slow<'_>, blob: &BlobRef) -> Result<(), ImageError> {
+async fn store_layer(blobs: &Blobs, mut pieces: Slow<'_, '_>, blob: &BlobRef) -> Result<(), ImageError> {
     let node = |error: blob::BlobError| ImageError::Node(error.to_string());
     let mut writer = blobs.writer().await.map_err(node)?;
     while let Some(piece) = pieces.next().await? {
@@ -419,7 +455,8 @@ mod tests {
                 (at < count).then(|| (Ok(Bytes::from(vec![0; bytes])), at + 1))
             }
         });
-        let mut slow = Slow::new(&clock, Box::pin(pieces));
+        let mut patience = Patience::new(&clock, (bytes * count) as u64);
+        let mut slow = Slow::new(&mut patience, Box::pin(pieces));
         let reading = async {
             while slow.next().await?.is_some() {}
             Ok(slow.received)
@@ -440,15 +477,121 @@ mod tests {
     #[tokio::test]
     async fn a_layer_that_trickles_is_given_up_and_a_slow_one_comes() {
         assert!(matches!(read(1, 10).await, Err(ImageError::Unavailable(why)) if why.contains("too slowly")));
-        assert_eq!(read(40 << 16, 10).await, Ok(400 << 16));
+        assert_eq!(read(40 << 20, 10).await, Ok(400 << 20));
+        // Enough for a layer, and too little for the whole.
+        assert!(matches!(read(40 << 16, 10).await, Err(ImageError::Unavailable(why)) if why.contains("too slowly")));
         // Silence is not earned by what came before it.
         let clock = Clock::manual(Timestamp::default());
         let first = futures_util::stream::iter([Ok(Bytes::from(vec![0; 100 << 20]))]);
         let pieces = futures_util::StreamExt::chain(first, futures_util::stream::pending());
-        let mut slow = Slow::new(&clock, Box::pin(pieces));
+        let mut patience = Patience::new(&clock, 100 << 20);
+        let mut slow = Slow::new(&mut patience, Box::pin(pieces));
         assert!(slow.next().await.expect("a piece").is_some());
         let (piece, ()) = tokio::join!(slow.next(), async { clock.advance(SILENCE_MAX) });
         assert!(piece.is_err());
+    }
+
+    /// Fetches an image of two layers of 2 MiB, each of which comes in pieces of 64 KiB, one every `pause`.
+    async fn fetch(pause: Duration) -> Result<(), ImageError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (clock, rng) = (Clock::manual(Timestamp::default()), sys::Rng::seeded(1));
+        let blobs = Blobs::local(folder.path().join("blobs"), clock.clone(), rng.clone()).await.expect("opens");
+        let limits = ImageLimits { bytes_max: 1 << 30, nodes_max: 100, kept_bytes_max: 1 << 30 };
+        let unpack = crate::package::UnpackLimits { bytes_max: 1 << 30, nodes_max: 100 };
+        let packages = Packages::open(&folder.path().join("code"), blobs, (clock.clone(), rng), (unpack, limits));
+        let packages = packages.expect("opens");
+        let source = Arc::new(Trickle { clock: clock.clone(), pause });
+        let manifest = source.store(&packages).await;
+        let name = ImageName::parse("registry.example/i:1").expect("a name");
+        let source: Arc<dyn ImageSource> = source;
+        let fetching = packages.fetch_layers(&source, &name, &manifest);
+        let ticking = async {
+            loop {
+                clock.advance(Duration::from_millis(500));
+                // The store's own work is done on other threads.
+                Clock::system().sleep(Duration::from_micros(200)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            fetched = fetching => fetched,
+            () = ticking => unreachable!("it never ends"),
+        }
+    }
+
+    /// A registry from which everything comes slowly.
+    struct Trickle {
+        clock: Clock,
+        pause: Duration,
+    }
+
+    impl Trickle {
+        const PIECE: usize = 64 << 10;
+        const LAYER: usize = 2 << 20;
+
+        fn layer(mark: u8) -> Vec<u8> {
+            vec![mark; Self::LAYER]
+        }
+
+        /// Stores the documents of the image; the manifest.
+        async fn store(&self, packages: &Packages) -> CodeRef {
+            let described = |bytes: &[u8], kind: &str| {
+                serde_json::json!({
+                    "mediaType": format!("application/vnd.oci.image.{kind}"),
+                    "digest": format!("sha256:{}", sha256_hex(bytes)), "size": bytes.len(),
+                })
+            };
+            let configuration = serde_json::json!({
+                "architecture": "amd64", "os": "linux", "config": {}, "rootfs": { "type": "layers", "diff_ids": [] },
+            });
+            let configuration = Bytes::from(configuration.to_string());
+            let layers = [1, 2].map(|mark| described(&Self::layer(mark), "layer.v1.tar"));
+            let manifest = serde_json::json!({
+                "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "config": described(&configuration, "config.v1+json"), "layers": layers,
+            });
+            let manifest = Bytes::from(manifest.to_string());
+            for document in [configuration, manifest.clone()] {
+                packages.blobs().put(document).await.expect("stored");
+            }
+            CodeRef { digest: sha256_hex(&manifest), length: manifest.len() as u64 }
+        }
+    }
+
+    impl ImageSource for Trickle {
+        fn manifest(&self, _: ImageName) -> crate::invoke::BoxFuture<Result<crate::image::Fetched, ImageError>> {
+            Box::pin(async { Err(ImageError::NotFound) })
+        }
+
+        fn blob(
+            &self,
+            _: ImageName,
+            digest: String,
+        ) -> crate::invoke::BoxFuture<Result<crate::image::BlobStream, ImageError>> {
+            let (clock, pause) = (self.clock.clone(), self.pause);
+            Box::pin(async move {
+                let layer = [1, 2].map(Self::layer).into_iter().find(|layer| sha256_hex(layer) == digest);
+                let layer = Bytes::from(layer.ok_or(ImageError::NotFound)?);
+                let pieces = futures_util::stream::unfold(layer, move |mut left| {
+                    let clock = clock.clone();
+                    async move {
+                        clock.sleep(pause).await;
+                        let piece = left.split_to(left.len().min(Self::PIECE));
+                        (!piece.is_empty()).then(|| (Ok(piece), left))
+                    }
+                });
+                Ok(Box::pin(pieces) as crate::image::BlobStream)
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_image_that_trickles_is_given_up_as_a_whole() {
+        // 32 pieces of each layer, and the end of each: a minute and four seconds are there for both.
+        assert_eq!(fetch(Duration::from_millis(500)).await, Ok(()));
+        // 64 KiB a second are enough for each layer, and not for both.
+        let fetched = fetch(Duration::from_secs(1)).await;
+        assert!(matches!(&fetched, Err(ImageError::Unavailable(why)) if why.contains("too slowly")), "{fetched:?}");
     }
 
     #[test]

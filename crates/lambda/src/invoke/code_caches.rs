@@ -62,13 +62,13 @@ struct Inner {
     making: Mutex<HashSet<PathBuf>>,
     /// How many environments are about to have it mounted: those stay.
     shown: Mutex<HashMap<PathBuf, usize>>,
-    /// Those with which an init has failed.
+    /// Those with which an init has failed, or a process was ended by a signal in its first event.
     doubted: Mutex<HashMap<PathBuf, Doubt>>,
     /// What all have, at most: what others were put in the place of since the last look is in it. Whoever writes holds it.
     kept_bytes: Mutex<u64>,
 }
 
-/// What is thought of a cache with which an init has failed.
+/// What is thought of a cache with which an environment has failed.
 enum Doubt {
     /// The next init goes without.
     Skip,
@@ -97,13 +97,13 @@ pub(crate) enum Cached {
     Made(Making),
     /// Its init uses it.
     Used(Shown),
-    /// Its init goes without, to see whether it was the cache's fault that another has failed.
+    /// It goes without, to see whether it was the cache's fault that another has failed.
     Skipped(Shown),
 }
 
 impl Cached {
-    /// Init is over, and nothing else has happened in the environment.
-    pub(super) async fn conclude(self, end: InitEnd, given: Option<Bytes>) {
+    /// Init is over, and nothing else has happened in the environment. Where it went well, the first event tells more.
+    pub(super) async fn conclude(self, end: InitEnd, given: Option<Bytes>) -> Option<FirstEvent> {
         match (self, end, given) {
             // Nobody waits for it.
             (Self::Made(Making { inner, place, turn }), InitEnd::Well, Some(cache)) => {
@@ -117,14 +117,37 @@ impl Cached {
                 put(inner, place, Bytes::new()).await;
                 drop(turn);
             }
+            (Self::Used(shown), InitEnd::Failed, _) => FirstEvent::after(&shown, true).conclude(true).await,
+            (Self::Skipped(shown), InitEnd::Failed, _) => FirstEvent::after(&shown, false).conclude(true).await,
+            (Self::Used(shown), InitEnd::Well, _) => return Some(FirstEvent::after(&shown, true)),
+            (Self::Skipped(shown), InitEnd::Well, _) => return Some(FirstEvent::after(&shown, false)),
+            _ => {}
+        }
+        None
+    }
+}
+
+/// What the first event of an environment tells of the cache of its version: code that init has not run yet runs then.
+pub(crate) struct FirstEvent {
+    inner: Arc<Inner>,
+    place: PathBuf,
+    /// Init has used it; else it went without.
+    used: bool,
+}
+
+impl FirstEvent {
+    fn after(shown: &Shown, used: bool) -> Self {
+        Self { inner: Arc::clone(&shown.inner), place: shown.place.clone(), used }
+    }
+
+    /// Notes whether the environment's process has `failed`, as it may with a cache that is bad.
+    pub(super) async fn conclude(self, failed: bool) {
+        let Self { inner, place, used } = self;
+        match (used, failed) {
             // Another environment may be about to be shown it, so something is there still.
-            (Self::Used(shown), InitEnd::Failed, _) if shown.inner.doubt(&shown.place) => {
-                put(Arc::clone(&shown.inner), shown.place.clone(), Bytes::new()).await;
-            }
+            (true, true) if inner.doubt(&place) => put(inner, place, Bytes::new()).await,
             // It was not the cache's fault.
-            (Self::Used(shown), InitEnd::Well, _) | (Self::Skipped(shown), InitEnd::Failed, _) => {
-                shown.inner.trust(&shown.place);
-            }
+            (true, false) | (false, true) => inner.trust(&place),
             _ => {}
         }
     }
@@ -339,7 +362,7 @@ impl Inner {
         matches!(doubt, Some(Doubt::Skip))
     }
 
-    /// An init has failed with it. True when it is to be given up.
+    /// An environment has failed with it. True when it is to be given up.
     fn doubt(&self, place: &Path) -> bool {
         let mut doubted = self.doubted.lock();
         match doubted.get(place) {

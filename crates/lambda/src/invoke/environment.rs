@@ -7,13 +7,13 @@ use bytes::Bytes;
 use sandbox::{Exit, Sandbox};
 use sys::task::CancellationToken;
 use sys::{Clock, Rng, Timestamp};
-use tokio::sync::OwnedSemaphorePermit;
 use trace::Recorder;
 use wire::TraceContext;
 
 use super::channel::InvokeHeader;
-use super::code_caches::{Cached, InitEnd};
+use super::code_caches::{Cached, FirstEvent, InitEnd};
 use super::ending::Ending;
+use super::environments::Memory;
 use super::extensions::{Extensions, Failure, ShutdownReason, runtime_end};
 use super::line::{Line, Said};
 use super::log_records::InitPhase;
@@ -50,6 +50,8 @@ pub(crate) struct Environment {
     pub(super) given: Option<Bytes>,
     /// What its init has to do with what was compiled of its code.
     pub(super) cached: Cached,
+    /// What its first event is to tell of that.
+    pub(super) first_event: Option<FirstEvent>,
     /// Init is done, and the runtime wants to be told before its first event.
     pub(super) suspended: bool,
     /// The runtime's program, as long as it waits for the external extensions to register.
@@ -57,7 +59,7 @@ pub(crate) struct Environment {
     pub(super) clock: Clock,
     pub(super) shutdown: CancellationToken,
     /// Its share of the machine's memory budget.
-    pub(super) memory: OwnedSemaphorePermit,
+    pub(super) memory: Memory,
     pub(super) recorder: Recorder,
     pub(super) rng: Rng,
     /// Everything that ends with it.
@@ -72,7 +74,7 @@ pub(super) struct Held {
     /// Cancelled at the end: stops accepting connections to the AWS endpoint.
     pub(super) open: CancellationToken,
     /// The image that it runs from, which stays on the disk until then.
-    pub(super) _image: Option<ImageRoot>,
+    pub(super) image: Option<ImageRoot>,
 }
 
 impl Drop for Held {
@@ -147,7 +149,7 @@ impl Environment {
                 Err(ending) if self.shutdown.is_cancelled() || ending.refusal().is_some() => InitEnd::Interrupted,
                 Err(_) => InitEnd::Failed,
             };
-            cached.conclude(end, self.given.take()).await;
+            self.first_event = cached.conclude(end, self.given.take()).await;
         }
         match initialised {
             Ok(_) => self.state.become_(State::Ready),
@@ -252,7 +254,10 @@ impl Environment {
         };
         match &ending {
             NotRestored::NeverTold => self.fail(&Ending::Exited(Exit::Signal(9))).await,
-            NotRestored::Ended(ending) => self.fail(ending).await,
+            NotRestored::Ended(ending) => {
+                self.first_event_ended(ending).await;
+                self.fail(ending).await;
+            }
         }
         Err(ending)
     }
@@ -310,6 +315,9 @@ impl Environment {
             true => self.answer(&request_id, deadline, told_limit).await,
             false => Ok(Ending::TimedOut(told_limit)),
         };
+        if let Ok(ending) = &ending {
+            self.first_event_ended(ending).await;
+        }
         match &ending {
             Ok(ending) if ending.leaves_ready() => {
                 if !followed {
@@ -321,6 +329,15 @@ impl Environment {
             Err(NeverTaken) => self.fail(&Ending::Exited(Exit::Signal(9))).await,
         }
         ending
+    }
+
+    /// Its first event, or what came before it, ended so. A process that a signal ends may have run compiled code that is bad.
+    async fn first_event_ended(&mut self, ending: &Ending) {
+        if let Some(first) = self.first_event.take()
+            && !self.shutdown.is_cancelled()
+        {
+            first.conclude(matches!(ending, Ending::Exited(Exit::Signal(_)))).await;
+        }
     }
 
     /// True when extensions still work on an invocation that was answered.
@@ -447,6 +464,11 @@ impl Environment {
         self.state.become_(if shared { State::Invoking } else { State::Ready });
     }
 
+    /// The image that it runs from.
+    pub(super) fn image(&self) -> Option<&ImageRoot> {
+        self.holds.image.as_ref()
+    }
+
     /// When its keys are refused.
     pub(super) fn keys_expire(&self) -> Option<Timestamp> {
         self.holds.keys_expire
@@ -497,7 +519,7 @@ impl Environment {
 
     /// Its share of the machine's memory budget, in MB.
     pub(crate) fn memory_mb(&self) -> usize {
-        self.memory.num_permits()
+        self.memory.mb()
     }
 
     /// Highest memory use so far, in bytes.

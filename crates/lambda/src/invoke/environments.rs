@@ -12,6 +12,8 @@
 //!
 //! An environment is reused for the same [`EnvironmentKey`] only (L12).
 
+mod handed;
+mod images;
 mod pools;
 mod rights;
 
@@ -26,13 +28,15 @@ use sys::task::{CancellationToken, DropGuard};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use wire::AccountId;
 
+use handed::{Handed, TakesBack};
 use pools::{Idle, Next, Pool, Pools, Young, forget};
-pub(crate) use rights::StartRight;
+pub(crate) use rights::{Memory, StartRight};
 
+use super::counted::{Counted, none_left};
 use super::environment::Environment;
 use super::keep_alive::KeepAlive;
 use super::spares::Shelf;
-use super::{InvokeError, InvokeLimits, ThrottleReason};
+use super::{InvokeError, InvokeLimits};
 use crate::FunctionVersion;
 
 /// What environments are kept by. Two function versions with the same key have the same code and configuration.
@@ -84,6 +88,8 @@ struct Shared {
     starting: Arc<Semaphore>,
     memory: Arc<Semaphore>,
     memory_budget_mb: u32,
+    /// Told when some of it is given back.
+    freed: Arc<Notify>,
     starting_max: usize,
     /// What stands by initialised: it is given up before what is idle.
     spares: Shelf,
@@ -111,6 +117,7 @@ impl Environments {
             starting: Arc::new(Semaphore::new(limits.starting_max)),
             memory: Arc::new(Semaphore::new(usize::try_from(limits.memory_budget_mb).unwrap_or(usize::MAX))),
             memory_budget_mb: limits.memory_budget_mb,
+            freed: Arc::default(),
             starting_max: limits.starting_max,
             spares,
             making_room: Semaphore::new(limits.starting_max),
@@ -171,7 +178,7 @@ impl Environments {
         memory_mb: u32,
         spare: impl FnOnce() -> Option<Box<Environment>>,
     ) -> Result<(Checkout, Busy), InvokeError> {
-        let (mut handed, soon, busy) = {
+        let (mut handed, soon) = {
             let mut pools = self.0.pools.lock();
             if pools.closed {
                 return Err(InvokeError::shutting_down());
@@ -202,16 +209,13 @@ impl Environments {
             }
             let (sender, receiver) = oneshot::channel();
             pool.waiting.push_back(sender);
-            (receiver, soon, busy)
+            (Handed::new(receiver, busy), soon)
         };
-        let waited = self.0.clock.timeout(self.0.wait_max, self.wait(&mut handed, soon, memory_mb)).await;
-        handed.close();
+        let waited = self.in_time(self.wait(handed.receiver(), soon, memory_mb)).await;
         // Handed over in the very moment in which the wait ended otherwise.
-        if let Ok(environment) = handed.try_recv() {
-            return Ok((Checkout::Warm(environment), busy));
-        }
-        let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
-        waited.unwrap_or(Err(throttled)).map(|checkout| (checkout, busy))
+        let (late, busy) = handed.end();
+        let checkout = late.map_or(waited, |late| Ok(Checkout::Warm(late)))?;
+        Ok((checkout, busy))
     }
 
     /// The right to make a new environment for `key`, within the wait that the limits allow: for provisioned
@@ -395,6 +399,7 @@ impl Environments {
         };
         self.0.starting.close();
         self.0.memory.close();
+        self.0.freed.notify_waiters();
         self.0.making_room.close();
         self.stop_all(gone.into_iter().flat_map(|pool| pool.idle).map(|idle| idle.environment)).await;
         self.all_ended().await;
@@ -402,14 +407,13 @@ impl Environments {
 
     /// Waits until no end of an environment is under way.
     pub(crate) async fn all_ended(&self) {
-        // The sender lives in `self`: it cannot close while this waits.
-        let _ = self.0.ending.subscribe().wait_for(|ending| *ending == 0).await;
+        none_left(&self.0.ending).await;
     }
 
     /// Lets an environment end, which may take the two seconds of its extensions. It does so whether this is awaited or not:
     /// extensions have their time also when whoever wanted the memory needs it no more.
     fn stop(&self, environment: Box<Environment>) -> impl Future<Output = ()> + use<> {
-        let counted = Ending::begin(&self.0.ending);
+        let counted = Counted::one_of(&self.0.ending);
         let stopping = sys::task::spawn("end of an environment", async move {
             environment.stop().await;
             drop(counted);
@@ -433,22 +437,6 @@ impl Environments {
     /// Idle environments of a key.
     pub(crate) fn idle(&self, key: &EnvironmentKey) -> usize {
         self.0.pools.lock().by_key.get(key).map_or(0, |pool| pool.idle.len())
-    }
-}
-
-/// One end of an environment that is under way.
-struct Ending(watch::Sender<usize>);
-
-impl Ending {
-    fn begin(ending: &watch::Sender<usize>) -> Self {
-        ending.send_modify(|ending| *ending += 1);
-        Self(ending.clone())
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.send_modify(|ending| *ending -= 1);
     }
 }
 
@@ -488,6 +476,13 @@ impl Busy {
             PutDown::Handed | PutDown::Idle => {}
             PutDown::Unwanted(environment) => drop(self.environments.stop(environment)),
         }
+    }
+}
+
+/// One that was handed to somebody who has gone away.
+impl TakesBack<Box<Environment>> for Busy {
+    fn take_back(self, environment: Box<Environment>) {
+        self.give_back(environment);
     }
 }
 

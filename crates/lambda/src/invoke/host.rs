@@ -22,6 +22,7 @@ use sys::task::CancellationToken;
 use tokio::sync::{mpsc, oneshot};
 
 use super::channel::InvokeHeader;
+use super::counted::Counted;
 use super::ending::Ending;
 use super::environment::{Environment, name_of};
 use super::environments::{Busy, EnvironmentKey};
@@ -80,6 +81,8 @@ pub(super) struct Host {
     alone_since: Option<Duration>,
     /// An event waited its whole time for the runtime to ask for it, which has answered nothing since.
     deaf: bool,
+    /// Last: a server that ends waits until the environment has.
+    _counted: Counted,
 }
 
 enum Heard {
@@ -96,12 +99,12 @@ impl Host {
     pub(super) fn new(
         environment: Box<Environment>,
         busy: Busy,
-        key: Arc<EnvironmentKey>,
-        slots: Slots,
+        (key, slots): (Arc<EnvironmentKey>, Slots),
         left_max: Duration,
+        counted: Counted,
     ) -> Self {
         let (in_flight, alone_since, deaf) = (Flights::default(), None, false);
-        Self { environment, busy, key, slots, left_max, in_flight, alone_since, deaf }
+        Self { environment, busy, key, slots, left_max, in_flight, alone_since, deaf, _counted: counted }
     }
 
     /// Serves until no slot is taken any more.
@@ -163,7 +166,6 @@ impl Host {
             }
         }
         self.environment.fail(ending).await;
-        drop(self.busy);
     }
 
     /// Puts the environment down, unless a slot was taken meanwhile.

@@ -1,10 +1,12 @@
 //! Places among those that run an init which nobody waits for (SnapStart): fewer than may start at once, so that slots remain
-//! for callers, and not all of them for one account.
+//! for callers, and not all of them for one account. Who waits for memory has none, and as many wait as there are places, one of
+//! an account: each of them holds what it has found until it has a place.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
+use sys::turns::{Turn, Turns};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wire::AccountId;
 
@@ -12,12 +14,13 @@ use wire::AccountId;
 const SLOTS_LEFT: usize = 2;
 
 /// The places of a node.
-#[derive(Debug)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
     each_max: usize,
     /// Those of an account, as long as it has any or waits for one.
     accounts: Mutex<HashMap<AccountId, Weak<Semaphore>>>,
+    /// Among those that wait for memory.
+    for_memory: Turns,
 }
 
 /// A place; dropping it gives it back.
@@ -32,7 +35,8 @@ impl Places {
     pub(super) fn new(starting_max: usize) -> Self {
         let places = starting_max.saturating_sub(SLOTS_LEFT).max(1);
         let each_max = places.saturating_sub(1).max(1);
-        Self { all: Arc::new(Semaphore::new(places)), each_max, accounts: Mutex::default() }
+        let for_memory = Turns::new(places, 1);
+        Self { all: Arc::new(Semaphore::new(places)), each_max, accounts: Mutex::default(), for_memory }
     }
 
     /// A place, when there is one.
@@ -42,6 +46,11 @@ impl Places {
         let of_account = self.of(account).acquire_owned().await.expect(OPEN);
         let of_all = Arc::clone(&self.all).acquire_owned().await.expect(OPEN);
         Place { _of_all: of_all, _of_account: of_account }
+    }
+
+    /// The turn of an account to wait for memory, without a place.
+    pub(super) async fn turn_for_memory(&self, account: &AccountId) -> Turn {
+        self.for_memory.take(account.as_str()).await
     }
 
     /// A place, if there is one now.

@@ -51,6 +51,7 @@ impl Run {
     ) -> Result<Option<Box<Environment>>, InvokeError> {
         if !environment.is_alive() {
             tracing::warn!(environment = environment.id, "an environment ended before its restore");
+            self.never_restored = true;
             return Ok(None);
         }
         let clock = self.invoker.0.clock.clone();
@@ -76,7 +77,10 @@ impl Run {
             }
             // What ends with the server has done nothing wrong.
             Err(_) if self.invoker.0.shutdown.is_cancelled() => Err(InvokeError::shutting_down()),
-            Err(NotRestored::NeverTold) => Ok(None),
+            Err(NotRestored::NeverTold) => {
+                self.never_restored = true;
+                Ok(None)
+            }
             Err(NotRestored::Ended(Ending::TimedOut(_))) => Err(InvokeError::RestoreTimedOut),
             Err(NotRestored::Ended(_)) => Err(InvokeError::RestoreFailed),
         }

@@ -16,11 +16,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sys::Timestamp;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use trace::{Attribute, COST_USD};
 
 use super::admission::Admitted;
 use super::channel::InvokeHeader;
+use super::counted::Counted;
 use super::ending::{Ending, Told};
 use super::environment::{Environment, Initialised};
 use super::environments::{Checkout, EnvironmentKey, StartRight};
@@ -51,20 +52,14 @@ pub(super) struct Run {
     image: Option<ImageRoot>,
     init: Option<Duration>,
     pub(super) restore: Option<Restore>,
+    /// The environment of the last attempt ended before it heard of its restore.
+    pub(super) never_restored: bool,
     /// Monotonic moment of the `START` record: the function's time runs.
     started: Option<Duration>,
     /// Takes an answer that goes out before everything is over.
     early: Option<oneshot::Sender<InvokeOutcome>>,
     _admitted: Admitted,
-    _counted: InFlight,
-}
-
-struct InFlight(watch::Sender<usize>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.send_modify(|running| *running -= 1);
-    }
+    _counted: Counted,
 }
 
 /// What is said about an invocation at its end.
@@ -96,8 +91,6 @@ impl Run {
         match shared.admission.admit(&function) {
             Ok(admitted) => {
                 spans.phase("admission", began, shared.clock.now());
-                let in_flight = shared.in_flight.clone();
-                in_flight.send_modify(|running| *running += 1);
                 let (early, answered) = oneshot::channel();
                 let run = Self {
                     key: Arc::new(EnvironmentKey::of(&function, invocation.tenant_id.as_deref())),
@@ -107,11 +100,12 @@ impl Run {
                     image: None,
                     init: None,
                     restore: None,
+                    never_restored: false,
                     started: None,
                     early: (!invocation.wants_log).then_some(early),
                     invocation,
                     _admitted: admitted,
-                    _counted: InFlight(in_flight),
+                    _counted: Counted::one_of(&shared.in_flight),
                     invoker,
                 };
                 Ok((run, answered))
@@ -150,6 +144,7 @@ impl Run {
         for _ in 0..ATTEMPTS_MAX {
             // Each environment writes its own START, and the function's time starts anew.
             (self.started, self.cold, self.init, self.restore) = (None, None, None, None);
+            self.never_restored = false;
             let began = clock.now();
             let spare = || invoker.0.spares.take(&self.function);
             let (checkout, busy) = environments.checkout(&self.key, self.function.memory_mb, spare).await?;
@@ -185,6 +180,10 @@ impl Run {
                 busy.give_back(environment);
             }
             return Ok(outcome);
+        }
+        // On AWS the one process that was restored has ended then: `Runtime.ExitError` of the restore phase.
+        if self.never_restored {
+            return Err(InvokeError::RestoreFailed);
         }
         Err(InvokeError::Unavailable {
             cause: "one environment after another ended before it took the event".to_owned(),

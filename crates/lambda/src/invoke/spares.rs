@@ -175,16 +175,29 @@ impl Invoker {
     /// # Errors
     /// See [`NotInitialised`].
     pub async fn initialise(&self, function: Arc<FunctionVersion>) -> Result<(), NotInitialised> {
-        let Spares { shelf, places, closed, .. } = &self.0.spares;
+        let Spares { shelf, closed, .. } = &self.0.spares;
         let making = async {
-            let place = places.wait(&function.account).await;
-            let right = self.0.environments.right_to_start(function.memory_mb).await?;
+            let (right, place) = self.right_and_place(&function).await?;
             Box::pin(self.spare(&function, right, place)).await
         };
         let made = closed.run_until_cancelled(making).await;
         let spare = made.unwrap_or_else(|| Err(InvokeError::shutting_down().into()))?;
         drop(shelf.put_down(&Version(function), spare));
         Ok(())
+    }
+
+    /// The right to start an environment of a version, and a place: another's, while memory is waited for.
+    async fn right_and_place(&self, function: &FunctionVersion) -> Result<(StartRight, Place), InvokeError> {
+        let (places, environments) = (&self.0.spares.places, &self.0.environments);
+        let place = places.wait(&function.account).await;
+        if let Some(right) = environments.in_time(environments.right_in_free(function.memory_mb)).await? {
+            return Ok((right, place));
+        }
+        drop(place);
+        let _turn = places.turn_for_memory(&function.account).await;
+        let memory = environments.in_time(environments.memory(function.memory_mb)).await?;
+        let place = places.wait(&function.account).await;
+        Ok((environments.in_time(environments.right_with(memory)).await?, place))
     }
 
     /// Environments of a version that have been initialised and wait for their first event.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use sandbox::{Isolation, LaunchError, Mount, Rest, Sandbox, Spec};
 use sys::task::CancellationToken;
 use sys::{ByteSize, Clock, Timestamp};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::apis::{self, Apis};
 use super::assign::{Folders, function_mounts};
@@ -17,6 +16,7 @@ use super::egress::{Door, Egress};
 use super::either::EitherLine;
 use super::ending::Ending;
 use super::environment::{Environment, Held};
+use super::environments::Memory;
 use super::extensions::{
     self, About, EXTENSIONS_MAX, EXTENSIONS_ROOT, Extensions, Failure, FailureKind, Standing, VARIABLES_MISSED,
 };
@@ -125,7 +125,7 @@ impl Invoker {
     pub(super) async fn start_environment(
         &self,
         function: &Arc<FunctionVersion>,
-        memory: OwnedSemaphorePermit,
+        memory: Memory,
         id: String,
         logs: LogStream,
     ) -> Result<Started, StartFailure> {
@@ -136,7 +136,7 @@ impl Invoker {
     pub(super) async fn start_beside(
         &self,
         function: &Arc<FunctionVersion>,
-        memory: OwnedSemaphorePermit,
+        memory: Memory,
         id: String,
         mut logs: LogStream,
         asked: Option<Beside>,
@@ -200,6 +200,7 @@ impl Invoker {
             held,
             given: None,
             cached,
+            first_event: None,
             suspended: false,
             clock: clock.clone(),
             shutdown: shared.shutdown.clone(),
@@ -225,7 +226,7 @@ impl Invoker {
             access_key_id: credentials.access_key_id.clone(),
             keys_expire: credentials.expires,
             open: CancellationToken::new(),
-            _image: image,
+            image,
         };
         Ok((credentials, holds))
     }

@@ -26,6 +26,10 @@ pub(crate) struct CapacityRecord {
     pub(crate) last_modified_ms: i64,
 }
 
+/// That a version uses a capacity provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CapacityUse {}
+
 /// `InstanceRequirements`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequirementsRecord {

@@ -101,6 +101,8 @@ fn records_of_code_signing_survive_the_round_trip_and_keep_their_stored_form() {
     assert_eq!(encode(&CodeSigningUse {}), r#"{"format":1}"#);
     assert_eq!(decode::<CodeSigningUse>(br#"{"format":1}"#).unwrap(), CodeSigningUse {});
     assert!(decode::<CodeSigningUse>(br#"{"format":2}"#).is_err());
+    assert_eq!(encode(&CapacityUse {}), r#"{"format":1}"#);
+    assert_eq!(decode::<CapacityUse>(br#"{"format":1}"#).unwrap(), CapacityUse {});
     // Settings of before there was code signing.
     let settings = decode::<SettingsRecord>(br#"{"format":1,"reserved":3}"#).unwrap();
     assert_eq!(settings, SettingsRecord { reserved: Some(3), ..SettingsRecord::default() });
@@ -152,9 +154,26 @@ proptest! {
             Key::Layer(place(&a), 1),
             Key::CodeSigning(place(&a)),
             Key::CodeSigningUse(place(&b), &a),
+            Key::Capacity(place(&a)),
+            Key::CapacityUse(place(&b), &a, 1),
         ] {
             prop_assert!(!range.contains(&outside.pack()));
         }
+    }
+
+    #[test]
+    fn uses_of_a_capacity_provider_are_in_the_order_of_functions_and_numbers(
+        (id, other) in ("[a-z]{1,5}", "[a-z]{1,5}"),
+        (a, b) in (("[a-zA-Z0-9_-]{1,64}", any::<u64>()), ("[a-zA-Z0-9_-]{1,64}", any::<u64>())),
+    ) {
+        let place = |name| Place { account: "000000000000", region: "us-east-1", name };
+        let key = |id, (function, version): &(String, u64)| Key::CapacityUse(place(id), function, *version).pack();
+        prop_assert_eq!(key(&id, &a).cmp(&key(&id, &b)), a.cmp(&b));
+        prop_assert_eq!(capacity_user(&key(&id, &a)).unwrap(), a.clone());
+        let (uses, all) = (capacity_uses_of(place(&id)), capacities_of("000000000000", "us-east-1"));
+        prop_assert!(uses.contains(&key(&id, &a)));
+        prop_assert_eq!(uses.contains(&key(&other, &a)), id == other);
+        prop_assert!(!all.contains(&key(&id, &a)));
     }
 
     #[test]

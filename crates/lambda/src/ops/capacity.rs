@@ -11,14 +11,13 @@ use wire::{Cx, Resource};
 
 use super::concurrency::{keep, settings as function_settings};
 use super::configuration::configuration;
-use super::listing::{self, Listed};
 use super::settings;
 use crate::LATEST;
 use crate::capacity::CapacityName;
 use crate::error::LambdaError;
 use crate::keys::{
-    self, CapacityLoggingRecord, CapacityRecord, CapacityScalingRecord, EnvironmentsRecord, FunctionRecord, Key,
-    PropagateTagsRecord, RequirementsRecord,
+    self, CapacityLoggingRecord, CapacityRecord, CapacityScalingRecord, CapacityUse, EnvironmentsRecord,
+    FunctionRecord, Key, Place, PropagateTagsRecord, RequirementsRecord,
 };
 use crate::limits::{ACCOUNT_CAPACITIES_MAX, LIST_CAPACITIES_PAGE_MAX};
 use crate::name::FunctionName;
@@ -45,6 +44,32 @@ pub(crate) async fn check_exists(tx: &Txn, cx: &Cx, function: &FunctionRecord) -
     let Some(managed) = &function.managed else { return Ok(()) };
     let name = CapacityName::parse(cx, &managed.capacity_arn)?;
     record(tx, cx, &name).await.map(drop)
+}
+
+/// Notes which capacity provider a version of a function uses: `after` it is written in the place of `before`. `$LATEST` is
+/// number 0.
+pub(crate) fn note_use(
+    tx: &Txn,
+    cx: &Cx,
+    name: &FunctionName,
+    version: u64,
+    (before, after): (Option<&FunctionRecord>, Option<&FunctionRecord>),
+) -> Result<(), LambdaError> {
+    let capacity = |record: Option<&FunctionRecord>| {
+        let managed = record.and_then(|record| record.managed.as_ref());
+        managed.map(|managed| CapacityName::parse(cx, &managed.capacity_arn)).transpose()
+    };
+    let (before, after) = (capacity(before)?, capacity(after)?);
+    if before == after {
+        return Ok(());
+    }
+    if let Some(before) = before {
+        tx.clear(Key::CapacityUse(before.place(cx), &name.name, version).pack());
+    }
+    if let Some(after) = after {
+        keys::set(tx, &Key::CapacityUse(after.place(cx), &name.name, version), &CapacityUse {});
+    }
+    Ok(())
 }
 
 fn texts<T: ToString>(list: Vec<T>) -> Vec<String> {
@@ -238,7 +263,9 @@ pub(crate) async fn delete(
             let (cx, name) = (&cx, &name);
             async move {
                 let gone = record(&tx, cx, name).await?;
-                if !users(&tx, cx, name, None, 1).await?.0.is_empty() {
+                let uses = keys::capacity_uses_of(name.place(cx));
+                let any = RangeOptions { limit: 1, ..RangeOptions::default() };
+                if !tx.range(&uses.begin, &uses.end, any).await?.is_empty() {
                     return Err(LambdaError::ResourceConflictException(format!(
                         "Capacity provider {} is used by function versions: delete them first.",
                         name.arn(cx)
@@ -275,35 +302,28 @@ pub(crate) async fn list(
     Ok(m::ListCapacityProvidersOutput { capacity_providers, next_marker: page.next })
 }
 
-/// Versions that use a capacity provider, `$LATEST` among them, behind a marker, as many as `limit`.
+/// A version that uses a capacity provider, by name and number; 0 is `$LATEST`.
+type User = (String, u64, FunctionRecord);
+
+/// Versions that use a capacity provider, behind a marker, as many as `limit`.
 async fn users(
     tx: &Txn,
     cx: &Cx,
     name: &CapacityName,
     marker: Option<&str>,
     limit: usize,
-) -> Result<(Vec<Listed>, Option<String>), LambdaError> {
-    let arn = name.arn(cx);
-    let (mut found, mut next) = (Vec::new(), marker.map(str::to_owned));
-    loop {
-        let (listed, marker) = listing::every_version(tx, cx, next.as_deref(), pages::AT_ONCE).await?;
-        let count = listed.len();
-        for (at, one) in listed.into_iter().enumerate() {
-            if one.record.managed.as_ref().is_none_or(|managed| managed.capacity_arn != arn) {
-                continue;
-            }
-            let behind = listing::marker_behind(&one);
-            found.push(one);
-            if found.len() == limit {
-                let more = at + 1 < count || marker.is_some();
-                return Ok((found, more.then_some(behind)));
-            }
-        }
-        match marker {
-            Some(_) => next = marker,
-            None => return Ok((found, None)),
-        }
+) -> Result<(Vec<User>, Option<String>), LambdaError> {
+    let page = pages::read::<CapacityUse>(tx, &keys::capacity_uses_of(name.place(cx)), marker, limit).await?;
+    let mut found = Vec::with_capacity(page.records.len());
+    for (key, _) in page.records {
+        let (function, version) = keys::capacity_user(&key)?;
+        let place = Place { account: cx.account.as_str(), region: &cx.region, name: &function };
+        let key = if version == 0 { Key::Function(place) } else { Key::Version(place, version) };
+        let record = keys::get(tx, &key).await?;
+        let record = record.ok_or_else(|| kv::Error::corrupt("a version that uses a capacity provider is gone"))?;
+        found.push((function, version, record));
     }
+    Ok((found, page.next))
 }
 
 pub(crate) async fn list_versions(
@@ -323,9 +343,13 @@ pub(crate) async fn list_versions(
             }
         })
         .await?;
-    let item = |Listed { name, version, record }: Listed| m::FunctionVersionsByCapacityProviderListItem {
-        function_arn: FunctionName { name: name.clone(), qualifier: Some(version.clone()) }.qualified_arn(&cx),
-        state: configuration(&lambda, &cx, &name, &version, record).state.unwrap_or(m::State::Active),
+    let item = |(name, version, record): User| {
+        let version = if version == 0 { LATEST.to_owned() } else { version.to_string() };
+        let function = FunctionName { name, qualifier: Some(version.clone()) };
+        m::FunctionVersionsByCapacityProviderListItem {
+            function_arn: function.qualified_arn(&cx),
+            state: configuration(&lambda, &cx, &function.name, &version, record).state.unwrap_or(m::State::Active),
+        }
     };
     Ok(m::ListFunctionVersionsByCapacityProviderOutput {
         capacity_provider_arn: name.arn(&cx),

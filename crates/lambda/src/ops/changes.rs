@@ -243,7 +243,7 @@ pub(crate) async fn update_configuration(
                 if layers.as_ref().is_some_and(|layers| code_signing::adds_layers(&before, layers)) {
                     code_signing::check(&name.name, code_signing::of_function(&tx, cx, name).await?.as_ref())?;
                 }
-                let mut record = apply(before, input.clone())?;
+                let mut record = apply(before.clone(), input.clone())?;
                 tenancy::check_snap_start(&record)?;
                 capacity::check(&record)?;
                 super::capacity::check_exists(&tx, cx, &record).await?;
@@ -253,6 +253,7 @@ pub(crate) async fn update_configuration(
                 record.last_modified_ms = now_ms;
                 record.revision_id = new_revision.clone();
                 record.change_id = new_revision.clone();
+                super::capacity::note_use(&tx, cx, name, 0, (Some(&before), Some(&record)))?;
                 keys::set(&tx, &key(cx, name), &record);
                 Ok::<_, LambdaError>(record)
             }

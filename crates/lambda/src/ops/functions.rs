@@ -157,6 +157,7 @@ async fn insert(
     })
     .await?;
     keys::set(tx, &key(cx, name), record);
+    super::capacity::note_use(tx, cx, name, 0, (None, Some(record)))?;
     match publish {
         true => versions::publish(tx, lambda, cx, name, record, None).await.map(Some),
         false => Ok(Some((LATEST.to_owned(), record.clone()))),
@@ -375,6 +376,7 @@ async fn delete_version(
     account_for(tx, lambda, cx, |usage| usage.code_bytes = usage.code_bytes.saturating_sub(version.code.length))
         .await?;
     tx.clear(Key::Version(place, number).pack());
+    super::capacity::note_use(tx, cx, name, number, (Some(&version), None))?;
     super::capacity::forget_version(tx, cx, name, &number.to_string()).await?;
     for key in keys::belongings_of_qualifier(place, &number.to_string()) {
         tx.clear(key.pack());
@@ -387,9 +389,10 @@ async fn delete_all(tx: &Txn, lambda: &Lambda, cx: &Cx, name: &FunctionName) -> 
     let place = name.place(cx);
     let latest = record(tx, cx, name).await?;
     let mut freed = latest.code.length;
-    pages::each(tx, &keys::versions_of(place), |_, version: FunctionRecord| {
+    super::capacity::note_use(tx, cx, name, 0, (Some(&latest), None))?;
+    pages::each(tx, &keys::versions_of(place), |key, version: FunctionRecord| {
         freed += version.code.length;
-        Ok(())
+        super::capacity::note_use(tx, cx, name, keys::last_number(key)?, (Some(&version), None))
     })
     .await?;
     let settings: SettingsRecord = keys::get(tx, &Key::Settings(place)).await?.unwrap_or_default();

@@ -45,13 +45,13 @@ pub(crate) async fn functions(
 }
 
 /// One item of a listing.
-pub(super) struct Listed {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) record: FunctionRecord,
+struct Listed {
+    name: String,
+    version: String,
+    record: FunctionRecord,
 }
 
-pub(super) type Listing = (Vec<Listed>, Option<String>);
+type Listing = (Vec<Listed>, Option<String>);
 
 async fn latest_of_all(tx: &Txn, cx: &Cx, marker: Option<&str>, limit: usize) -> Result<Listing, LambdaError> {
     let range = keys::functions_of(cx.account.as_str(), &cx.region);
@@ -65,12 +65,7 @@ async fn latest_of_all(tx: &Txn, cx: &Cx, marker: Option<&str>, limit: usize) ->
 
 /// `FunctionVersion=ALL`: `$LATEST` of each function, then its versions. The marker is the function's name, and the
 /// number of the version behind which the next page begins.
-pub(super) async fn every_version(
-    tx: &Txn,
-    cx: &Cx,
-    marker: Option<&str>,
-    limit: usize,
-) -> Result<Listing, LambdaError> {
+async fn every_version(tx: &Txn, cx: &Cx, marker: Option<&str>, limit: usize) -> Result<Listing, LambdaError> {
     let range = keys::functions_of(cx.account.as_str(), &cx.region);
     let mut listed = Vec::new();
     let (mut begin, mut after) = match marker {
@@ -106,7 +101,7 @@ pub(super) async fn every_version(
 }
 
 /// The marker behind an item of [`every_version`].
-pub(super) fn marker_behind(last: &Listed) -> String {
+fn marker_behind(last: &Listed) -> String {
     pages::marker_of(format!("{} {}", last.name, last.version).as_bytes())
 }
 

@@ -80,6 +80,7 @@ pub(crate) async fn publish(
     account_for(tx, lambda, cx, |usage| usage.code_bytes += version.code.length).await?;
     keys::set(tx, &Key::VersionCounter(place), &VersionCounter { last: number });
     keys::set(tx, &Key::Version(place, number), &version);
+    super::capacity::note_use(tx, cx, name, number, (None, Some(&version)))?;
     Ok((number.to_string(), version))
 }
 

@@ -1,5 +1,6 @@
 //! The unpacked images of a node: a cache with a bound. What nothing runs from goes first when room is needed, the one that was
-//! used longest ago before the others. Of images that are unpacked and do not fit together the youngest fails.
+//! used longest ago before the others; then what only idle environments run from, when they have ended for it. Of images that are
+//! unpacked and do not fit together the youngest fails.
 //!
 //! ```text
 //!   CODE/BOOT/unpacked-DIGEST/root/…     the root of its environments
@@ -11,21 +12,24 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use sys::{Clock, Rng, Timestamp};
 
 use super::unfinished;
-use crate::image::Lease;
 use crate::image::store::UNPACKED;
+use crate::image::{IdleImages, Lease};
 
 /// Below the folder of an image.
 const ROOT: &str = "root";
 const BYTES: &str = "bytes";
 /// Whoever asks for room must find this many times as much: others have asked as well, and not written yet.
 const ROOM_SHARES: u64 = super::IMAGE_UNPACKS_AT_ONCE as u64;
+
+/// Images whose idle environments end for one that is unpacked.
+const ENDED_MAX: usize = 64;
 
 /// Bytes that may be written on the disk.
 pub(crate) type Room = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -35,6 +39,8 @@ pub(crate) struct Kept {
     folder: PathBuf,
     bytes_max: u64,
     room: Room,
+    /// Whoever runs something from them; nobody where it is not set.
+    idle: OnceLock<Box<dyn IdleImages>>,
     clock: Clock,
     rng: Rng,
     state: Mutex<State>,
@@ -81,7 +87,13 @@ impl Kept {
             }
         }
         let (folder, state) = (folder.to_owned(), Mutex::new(state));
-        Ok(Self { folder, bytes_max, room, clock, rng, state, grown: Condvar::new() })
+        Ok(Self { folder, bytes_max, room, idle: OnceLock::new(), clock, rng, state, grown: Condvar::new() })
+    }
+
+    /// From now on idle environments end where room is missing. What is said first counts.
+    pub(crate) fn may_end(&self, idle: Box<dyn IdleImages>) {
+        // A node has one data plane.
+        let _ = self.idle.set(idle);
     }
 
     /// The root of an image that is here, young again for [`super::Packages::remove`]. Blocks on the disk.
@@ -119,9 +131,12 @@ impl Kept {
     /// # Errors
     /// `StorageFull` when it would not fit even if everything went that can go; the disk's.
     pub(crate) fn begin(self: &Arc<Self>, bytes_min: u64) -> io::Result<(PathBuf, Growing)> {
-        let stays = Self::stays(&self.state.lock());
-        if stays.saturating_add(bytes_min) > self.bytes_max {
-            return Err(full());
+        {
+            let state = self.state.lock();
+            let idle = self.only_idle(&state).iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+            if Self::stays(&state).saturating_sub(idle).saturating_add(bytes_min) > self.bytes_max {
+                return Err(full());
+            }
         }
         let folder = unfinished(&self.folder, &self.rng);
         fs::create_dir(&folder)?;
@@ -130,7 +145,7 @@ impl Kept {
         let begun = state.uses;
         state.growing.insert(begun);
         drop(state);
-        let growing = Growing { kept: Arc::clone(self), folder, begun, bytes: 0 };
+        let growing = Growing { kept: Arc::clone(self), folder, begun, bytes: 0, ended: 0 };
         let root = growing.folder.join(ROOT);
         fs::create_dir(&root)?;
         Ok((root, growing))
@@ -172,6 +187,28 @@ impl Kept {
         leased.fold(state.growing_bytes, |sum, image| sum.saturating_add(image.bytes))
     }
 
+    /// Images that could go if idle environments ended: their roots, and what they take. The one that was used longest ago first.
+    fn only_idle(&self, state: &State) -> Vec<(PathBuf, u64)> {
+        let Some(idle) = self.idle.get() else { return Vec::new() };
+        let found = idle.idle().into_iter().filter_map(|root| {
+            let name = root.parent()?.file_name()?.to_str()?;
+            let image = state.images.get(name).filter(|image| image.lease.is_out())?;
+            Some((root, image.bytes))
+        });
+        found.collect()
+    }
+
+    /// The image whose idle environments are to end for `bytes` more; none where they would not fit then either.
+    fn to_end(&self, state: &State, bytes: u64) -> Option<PathBuf> {
+        let idle = self.only_idle(state);
+        let gone = idle.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        let free = state.images.values().filter(|image| !image.lease.is_out());
+        let free = free.fold(gone, |sum, image| sum.saturating_add(image.bytes));
+        let may_fit = Self::stays(state).saturating_sub(gone).saturating_add(bytes) <= self.bytes_max
+            && (self.room)().saturating_add(free) >= bytes.saturating_mul(ROOM_SHARES);
+        idle.into_iter().next().filter(|_| may_fit).map(|(root, _)| root)
+    }
+
     /// The image that goes first.
     fn idle(state: &State) -> Option<String> {
         let idle = state.images.iter().filter(|(_, image)| !image.lease.is_out());
@@ -186,40 +223,56 @@ pub(crate) struct Growing {
     /// Its row in [`State::growing`].
     begun: u64,
     bytes: u64,
+    /// Images whose idle environments have ended for it.
+    ended: usize,
 }
 
 impl Growing {
-    /// Takes `bytes` more, for which images go that nothing runs from. Blocks on the disk, and on the end of images that were
-    /// begun later, where it does not fit beside them: they do not wait for this one.
+    /// Takes `bytes` more, for which images go that nothing runs from, and idle environments end. Blocks on the disk, on the end of
+    /// those environments, and of images that were begun later, where it does not fit beside them: they do not wait for this one.
     ///
     /// # Errors
     /// `StorageFull`; the disk's.
     pub(crate) fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        let kept = Arc::clone(&self.kept);
         loop {
-            let mut state = self.kept.state.lock();
-            let fits = Kept::total(&state).saturating_add(bytes) <= self.kept.bytes_max;
-            if fits && (self.kept.room)() >= bytes.saturating_mul(ROOM_SHARES) {
+            let mut state = kept.state.lock();
+            let fits = Kept::total(&state).saturating_add(bytes) <= kept.bytes_max;
+            if fits && (kept.room)() >= bytes.saturating_mul(ROOM_SHARES) {
                 state.growing_bytes = state.growing_bytes.saturating_add(bytes);
                 self.bytes += bytes;
                 return Ok(());
             }
             // None goes for what would not fit then either.
-            let may_fit = Kept::stays(&state).saturating_add(bytes) <= self.kept.bytes_max;
+            let may_fit = Kept::stays(&state).saturating_add(bytes) <= kept.bytes_max;
             let Some(idle) = may_fit.then(|| Kept::idle(&state)).flatten() else {
+                if self.end_idle(&mut state, bytes) {
+                    continue;
+                }
                 if state.growing.last() == Some(&self.begun) {
                     return Err(full());
                 }
                 // Else both would fail each other, and so at every further try.
-                self.kept.grown.wait(&mut state);
+                kept.grown.wait(&mut state);
                 continue;
             };
-            let gone = self.kept.take_from(&mut state, &idle)?;
+            let gone = kept.take_from(&mut state, &idle)?;
             drop(state);
             tracing::info!(image = idle, "an unpacked image goes to make room");
             if let Some(folder) = gone {
                 fs::remove_dir_all(folder)?;
             }
         }
+    }
+
+    /// Has idle environments of one image end for `bytes` more. Blocks on that; whether there were any.
+    fn end_idle(&mut self, state: &mut MutexGuard<'_, State>, bytes: u64) -> bool {
+        let (Some(idle), true) = (self.kept.idle.get(), self.ended < ENDED_MAX) else { return false };
+        let Some(root) = self.kept.to_end(state, bytes) else { return false };
+        self.ended += 1;
+        tracing::info!(image = %root.display(), "idle environments end to make room for an image");
+        MutexGuard::unlocked(state, || drop(idle.end(&root).blocking_recv()));
+        true
     }
 
     /// Keeps the image under its name. Blocks on the disk.
@@ -306,6 +359,78 @@ mod tests {
         drop(runs);
         drop(put(&all, "unpacked-e", 8 * MIB).expect("room is made"));
         assert_eq!(names(folder.path()), ["unpacked-e"]);
+    }
+
+    /// What lies idle: roots, and the leases that its environments have.
+    #[derive(Clone, Default)]
+    struct Idle(Arc<Mutex<Vec<(PathBuf, Lease)>>>);
+
+    impl Idle {
+        fn lie(&self, kept: &Kept, name: &str) {
+            let (root, lease) = kept.lease(name).expect("readable").expect("here");
+            self.0.lock().push((root, lease));
+        }
+    }
+
+    impl IdleImages for Idle {
+        fn idle(&self) -> Vec<PathBuf> {
+            self.0.lock().iter().filter(|(_, lease)| lease.others() == 1).map(|(root, _)| root.clone()).collect()
+        }
+
+        fn end(&self, root: &Path) -> tokio::sync::oneshot::Receiver<()> {
+            self.0.lock().retain(|(one, _)| one != root);
+            tokio::sync::oneshot::channel().1
+        }
+    }
+
+    #[test]
+    fn e3_what_only_idle_environments_run_from_goes_when_nothing_else_can() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = kept(folder.path(), 10 * MIB, u64::MAX);
+        let idle = Idle::default();
+        all.may_end(Box::new(idle.clone()));
+        for name in ["unpacked-a", "unpacked-b", "unpacked-c"] {
+            drop(put(&all, name, 3 * MIB).expect("there is room"));
+        }
+        idle.lie(&all, "unpacked-b");
+        idle.lie(&all, "unpacked-c");
+        // What nothing runs from goes first.
+        drop(put(&all, "unpacked-d", 3 * MIB).expect("room is made"));
+        assert_eq!((names(folder.path()), idle.idle().len()), (names_of(["b", "c", "d"]), 2));
+        let runs = all.lease("unpacked-d").expect("readable").expect("here");
+        drop(put(&all, "unpacked-e", 3 * MIB).expect("the idle ones end"));
+        assert_eq!((names(folder.path()), idle.idle().len()), (names_of(["c", "d", "e"]), 1));
+        // None ends for what would not fit then either, nor for what something else runs from, too.
+        assert_eq!(put(&all, "unpacked-f", 8 * MIB).expect_err("refused").kind(), io::ErrorKind::StorageFull);
+        assert!(all.begin(8 * MIB).is_err_and(|error| error.kind() == io::ErrorKind::StorageFull));
+        let too = all.lease("unpacked-c").expect("readable").expect("here");
+        assert!(put(&all, "unpacked-f", 5 * MIB).is_err());
+        drop(too);
+        assert_eq!((names(folder.path()), idle.0.lock().len()), (names_of(["c", "d", "e"]), 1));
+        drop(all.begin(7 * MIB).expect("room can be made"));
+        drop(put(&all, "unpacked-f", 7 * MIB).expect("room is made"));
+        assert_eq!((names(folder.path()), idle.0.lock().len()), (names_of(["d", "f"]), 0));
+        drop(runs);
+    }
+
+    #[test]
+    fn no_environment_ends_where_the_disk_stays_full_without_its_image() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = Arc::new(std::sync::atomic::AtomicU64::new(u64::MAX));
+        let (tells, seams) = (Arc::clone(&free), (Clock::manual(Timestamp::default()), Rng::seeded(1)));
+        let room: Room = Arc::new(move || tells.load(std::sync::atomic::Ordering::Relaxed));
+        let all = Arc::new(Kept::open(folder.path(), u64::MAX, room, seams).expect("opens"));
+        let idle = Idle::default();
+        all.may_end(Box::new(idle.clone()));
+        drop(put(&all, "unpacked-a", MIB).expect("there is room"));
+        idle.lie(&all, "unpacked-a");
+        free.store(0, std::sync::atomic::Ordering::Relaxed);
+        assert!(put(&all, "unpacked-b", MIB).is_err());
+        assert_eq!(idle.idle().len(), 1);
+    }
+
+    fn names_of<const N: usize>(ends: [&str; N]) -> Vec<String> {
+        ends.map(|end| format!("unpacked-{end}")).to_vec()
     }
 
     #[test]

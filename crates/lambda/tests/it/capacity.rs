@@ -243,6 +243,47 @@ async fn a_capacity_provider_in_use_stays_and_says_who_uses_it() {
 }
 
 #[tokio::test]
+async fn what_uses_a_capacity_provider_is_known_without_a_look_at_all_functions() {
+    let stage = stage().await;
+    stage.send("POST", CAPACITIES, capacity("d")).await.expect(202);
+    let users = async |name: &str| {
+        let page = stage.get(&format!("{CAPACITIES}/{name}/function-versions")).await.expect(200);
+        let arn = |one: &Value| one["FunctionArn"].as_str().unwrap().split_once("function:").unwrap().1.to_owned();
+        page["FunctionVersions"].as_array().unwrap().iter().map(arn).collect::<Vec<_>>()
+    };
+    stage.create("f", with(on(json!({})), json!({ "Publish": true }))).await.expect(201);
+    // A record of somebody else's function that cannot be read.
+    let place = ["000000000000", "us-east-1", "torn"].map(kv::key::Element::from);
+    let head = [kv::key::Element::from("lambda"), kv::key::Element::Uint(1)];
+    let torn = &kv::key::pack(&head.into_iter().chain(place).collect::<Vec<_>>());
+    stage
+        .kv
+        .transact(|tx| async move {
+            tx.set(torn.clone(), "torn");
+            Ok::<_, kv::Error>(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(users("c").await, ["f:$LATEST", "f:1"]);
+    let uri = format!("{FUNCTIONS}/f/configuration");
+    let moved = on(json!({ "CapacityProviderArn": ARN.replace("provider:c", "provider:d") }));
+    stage.send("PUT", &uri, moved).await.expect(200);
+    for number in 2..=11 {
+        assert_eq!(stage.publish("f", "more").await["Version"], number.to_string());
+        stage.send("PUT", &uri, json!({ "Timeout": number })).await.expect(200);
+    }
+    assert_eq!(users("c").await, ["f:1"]);
+    let expected: Vec<_> = std::iter::once("f:$LATEST".to_owned()).chain((2..=11).map(|n| format!("f:{n}"))).collect();
+    assert_eq!(users("d").await, expected);
+    assert_eq!(stage.send("DELETE", &format!("{CAPACITIES}/c"), json!({})).await.status, 409);
+    stage.send("DELETE", &format!("{FUNCTIONS}/f?Qualifier=1"), json!({})).await.expect(204);
+    stage.send("DELETE", &format!("{CAPACITIES}/c"), json!({})).await.expect(202);
+    assert_eq!(stage.send("DELETE", &format!("{CAPACITIES}/d"), json!({})).await.status, 409);
+    stage.send("DELETE", &format!("{FUNCTIONS}/f"), json!({})).await.expect(204);
+    stage.send("DELETE", &format!("{CAPACITIES}/d"), json!({})).await.expect(202);
+}
+
+#[tokio::test]
 async fn environments_that_are_kept_take_no_more_memory_together_than_the_node_keeps_for_them() {
     let stage = Stage::with(lambda::Config { provisioned_mb_max: 5_000, ..lambda::Config::default() }).await;
     stage.send("POST", CAPACITIES, capacity("c")).await.expect(202);

@@ -6,7 +6,8 @@
 //!   init, modules timed ──▶ what each dependency takes
 //!   init, bundled ────────▶ what the package would take in one file (where this host has an esbuild)
 //! ```
-//! Every init runs in an environment of its own, with the function's role, variables and limits, and gets no event.
+//! Every init runs in an environment of its own, with the function's role, variables and limits, and gets no event. All of them
+//! together have [`INITS_MAX`]; the report names what was not measured by then.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use lambda::invoke::init_run::{Asked, Bundle, InitRun, Told};
 use lambda::{FunctionVersion, Lambda, LambdaError};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sys::Clock;
 use trace::{Attribute, Span};
 use wire::{AccountId, ServiceError};
 
@@ -28,6 +30,8 @@ use super::admin::answer;
 
 /// Inits of which a median is shown.
 const INITS: usize = 3;
+/// How long all inits of a report may take together.
+const INITS_MAX: Duration = Duration::from_secs(300);
 /// Traces in which cold starts are looked for.
 const TRACES: usize = trace::limits::NEWEST_MAX;
 
@@ -38,6 +42,7 @@ const NO_ESBUILD: &str = "unknown: esbuild not found. Install it on this host (`
 #[derive(Clone)]
 pub(super) struct FunctionReport {
     pub(super) lambda: Lambda,
+    pub(super) clock: Clock,
     pub(super) traces: trace::Store,
     pub(super) account: AccountId,
     pub(super) region: String,
@@ -86,41 +91,74 @@ impl FunctionReport {
     }
 
     async fn inits(&self, function: &Arc<FunctionVersion>) -> Result<Inits, String> {
-        let run = async |asked| {
-            let run = self.lambda.run_init(Arc::clone(function), asked).await;
-            run.map_err(|error| error.to_string())
-        };
-        // First, so that what it reads is in the page cache for those that are compared.
-        let modules = run(Asked::Modules).await?;
-        let mut plain = Vec::with_capacity(INITS);
-        for _ in 0..INITS {
-            plain.push(run(Asked::Nothing).await?.cold);
-        }
         let esbuild = match function.image.is_none() && function.runtime.starts_with("nodejs") {
             true => sys::task::blocking(find_esbuild).await.flatten(),
             false => None,
         };
-        let mut bundled = Vec::new();
-        if let Some(program) = &esbuild {
-            for _ in 0..INITS {
-                let outcome = run(Asked::Bundle(program.clone())).await;
-                let failed = !matches!(&outcome, Ok(InitRun { told: Some(Told::Bundle(Bundle::Loaded { .. })), .. }));
-                bundled.push(outcome);
-                if failed {
-                    break;
-                }
-            }
-        }
-        Ok(Inits { modules, plain, esbuild, bundled })
+        let run = |asked| {
+            let (lambda, function) = (self.lambda.clone(), Arc::clone(function));
+            async move { lambda.run_init(function, asked).await.map_err(|error| error.to_string()) }
+        };
+        Inits::run(&self.clock, esbuild, run).await
     }
 }
 
 /// What the inits told.
 struct Inits {
-    modules: InitRun,
+    /// `None` when there was no time for it.
+    modules: Option<InitRun>,
     plain: Vec<ColdStart>,
     esbuild: Option<PathBuf>,
     bundled: Vec<Result<InitRun, String>>,
+    /// For what there was no time, or not for all of it: members of the report.
+    missing: Vec<&'static str>,
+}
+
+impl Inits {
+    /// Runs them one after the other, as long as there is time.
+    async fn run<R: Future<Output = Result<InitRun, String>>>(
+        clock: &Clock,
+        esbuild: Option<PathBuf>,
+        run: impl Fn(Asked) -> R,
+    ) -> Result<Self, String> {
+        let deadline = clock.elapsed() + INITS_MAX;
+        let run = async |asked| {
+            let left = deadline.saturating_sub(clock.elapsed());
+            if left.is_zero() { None } else { clock.timeout(left, run(asked)).await }
+        };
+        // First, so that what it reads is in the page cache for those that are compared.
+        let modules = run(Asked::Modules).await.transpose()?;
+        let mut plain = Vec::with_capacity(INITS);
+        while plain.len() < INITS
+            && let Some(init) = run(Asked::Nothing).await
+        {
+            plain.push(init?.cold);
+        }
+        let mut inits = Self { modules, plain, esbuild, bundled: Vec::new(), missing: Vec::new() };
+        let mut missed = |name, missed: bool| inits.missing.extend(missed.then_some(name));
+        missed("dependencies", inits.modules.is_none());
+        missed("inits", inits.plain.len() < INITS);
+        if let Some(program) = &inits.esbuild {
+            for _ in 0..INITS {
+                let Some(outcome) = run(Asked::Bundle(program.clone())).await else {
+                    missed("bundle", true);
+                    break;
+                };
+                let failed = !matches!(&outcome, Ok(InitRun { told: Some(Told::Bundle(Bundle::Loaded { .. })), .. }));
+                inits.bundled.push(outcome);
+                if failed {
+                    break;
+                }
+            }
+        }
+        Ok(inits)
+    }
+}
+
+/// Why something is not in the report that could be.
+fn too_late() -> Value {
+    let text = format!("unknown: the inits of this report took longer than {} s together.", INITS_MAX.as_secs());
+    json!({ "unavailable": text })
 }
 
 fn refusal(error: &LambdaError) -> Response<Bytes> {
@@ -174,8 +212,9 @@ fn report(function: &FunctionVersion, found: &Found, inits: &Inits) -> Value {
             "terms": terms(&found.starts),
         },
         "inits": { "count": inits.plain.len(), "terms": terms(&inits.plain) },
-        "dependencies": dependencies(&inits.modules),
+        "dependencies": inits.modules.as_ref().map_or_else(too_late, dependencies),
         "bundle": bundle(function, inits),
+        "notMeasured": inits.missing,
     })
 }
 
@@ -258,6 +297,9 @@ fn bundle(function: &FunctionVersion, inits: &Inits) -> Value {
         };
         return json!({ "unavailable": format!("unknown: it cannot be bundled: {why}") });
     }
+    if loads.is_empty() || inits.plain.is_empty() {
+        return too_late();
+    }
     let (loads, plain) = (sorted(loads.into_iter()), sorted(inits.plain.iter().map(|cold| cold.user_init)));
     json!({
         "esbuild": esbuild.display().to_string(), "count": loads.len(), "bytes": bytes,
@@ -308,6 +350,53 @@ mod tests {
         }
         assert_eq!(rank(&times[..1], 50), Duration::from_millis(1));
         assert_eq!(terms(&[]), Vec::<Value>::new());
+    }
+
+    /// The inits of a report, each of which lasts so long.
+    async fn inits_of(lasting: Duration) -> (Inits, usize) {
+        let clock = Clock::manual(sys::Timestamp::default());
+        let begun = std::cell::Cell::new(0);
+        let run = |asked| {
+            begun.set(begun.get() + 1);
+            let clock = clock.clone();
+            async move {
+                clock.sleep(lasting).await;
+                let cold = ColdStart {
+                    code_download: Duration::ZERO,
+                    sandbox_start: Duration::ZERO,
+                    runtime_init: Duration::ZERO,
+                    user_init: lasting,
+                };
+                let loaded = Told::Bundle(Bundle::Loaded { bytes: 1, load_us: 1 });
+                Ok(InitRun { cold, told: matches!(asked, Asked::Bundle(_)).then_some(loaded) })
+            }
+        };
+        let ticking = async {
+            loop {
+                clock.advance(Duration::from_secs(1));
+                tokio::task::yield_now().await;
+            }
+        };
+        let inits = tokio::select! {
+            inits = Inits::run(&clock, Some(PathBuf::from("/esbuild")), run) => inits.expect("none fails"),
+            () = ticking => unreachable!("it never ends"),
+        };
+        assert!(clock.elapsed() <= INITS_MAX + Duration::from_secs(2));
+        (inits, begun.get())
+    }
+
+    #[tokio::test]
+    async fn all_inits_of_a_report_have_one_time_and_what_was_not_measured_is_named() {
+        let (inits, begun) = inits_of(Duration::from_secs(40)).await;
+        assert_eq!((begun, inits.plain.len(), inits.bundled.len()), (7, INITS, INITS));
+        assert!(inits.modules.is_some() && inits.missing.is_empty());
+        let (inits, begun) = inits_of(Duration::from_secs(110)).await;
+        assert_eq!((begun, inits.plain.len(), inits.bundled.len()), (3, 1, 0));
+        assert!(inits.modules.is_some());
+        assert_eq!(inits.missing, ["inits", "bundle"]);
+        let (inits, begun) = inits_of(Duration::from_secs(900)).await;
+        assert_eq!((begun, inits.plain.len(), inits.modules.is_some()), (1, 0, false));
+        assert_eq!(inits.missing, ["dependencies", "inits", "bundle"]);
     }
 
     #[test]

@@ -111,6 +111,7 @@ pub(super) async fn wire(
         logs: log_sink(logs.clone()),
         recorder: recorder.clone(),
     });
+    packages.may_end(Box::new(invoker.idle_images()));
     let lambda = Lambda::new(LambdaParts {
         kv: kv.clone(),
         packages,
@@ -184,6 +185,7 @@ fn start_background(
     };
     sys::task::spawn("collect packages", lambda::jobs::run(lambda.clone(), stop.clone()));
     let triggers = start_triggers(kv, lambda, &targets, stop);
+    lambda.tag_mappings(Box::new(triggers.tags()));
     topics::start(sns, targets, config, stop)?;
     // Of Lambda's operations, those about event source mappings are served by `triggers`.
     let lambda = lambda::service(lambda.clone()).join(triggers::service(triggers));
@@ -278,6 +280,7 @@ fn start_triggers(kv: &Kv, lambda: &Lambda, targets: &Targets, stop: &Cancellati
 fn admin_routes(config: &Config, traces: trace::Store, lambda: Lambda, sqs: Sqs, sns: Sns, s3: S3) -> Vec<AdminRoute> {
     let report = FunctionReport {
         lambda: lambda.clone(),
+        clock: Clock::system(),
         traces: traces.clone(),
         account: config.account.clone(),
         region: config.region.clone(),

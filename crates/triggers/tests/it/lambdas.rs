@@ -126,13 +126,24 @@ impl Lambdas {
         Self { service: lambda::service(lambda.clone()), lambda, plane, _folder: folder }
     }
 
-    /// A successful call of the Lambda API.
-    pub(crate) async fn call(&self, method: &str, path: &str, input: Value) -> Value {
+    /// A call of the Lambda API: the status, and what is in the answer.
+    pub(crate) async fn answer(&self, method: &str, path: &str, input: Value) -> (u16, Value) {
         let body = if input.is_null() { Bytes::new() } else { Bytes::from(input.to_string()) };
         let (parts, ()) = http::Request::builder().method(method).uri(path).body(()).unwrap().into_parts();
         let answer = self.service.call(cx(), Protocol::RestJson1, &parts, body).await;
-        assert!(answer.status().is_success(), "{method} {path}: {:?}", answer.body());
-        serde_json::from_slice(answer.body()).unwrap_or(Value::Null)
+        (answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap_or(Value::Null))
+    }
+
+    /// A successful call of the Lambda API.
+    pub(crate) async fn call(&self, method: &str, path: &str, input: Value) -> Value {
+        let (status, answer) = self.answer(method, path, input).await;
+        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+        answer
+    }
+
+    /// What authorisation hears of a resource.
+    pub(crate) async fn facts(&self, arn: &str) -> wire::ResourceFacts {
+        self.service.facts_of(arn).await.unwrap()
     }
 
     /// The function `f` with a version 1, its alias `live`, and further settings.

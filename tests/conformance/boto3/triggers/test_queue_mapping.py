@@ -90,6 +90,21 @@ def count(sqs, url):
     return sum(int(attributes[name]) for name in names)
 
 
+def test_a_mapping_carries_tags(server, deploy, role, queue, mapping):
+    client = server.client("lambda")
+    function = deploy(COLLECT, runtime=PYTHON, role=role)
+    made = mapping(EventSourceArn=queue()[1], FunctionName=function.name, Tags={"team": "a"})
+    arn = made["EventSourceMappingArn"]
+    assert client.list_tags(Resource=arn)["Tags"] == {"team": "a"}
+    client.tag_resource(Resource=arn, Tags={"team": "b", "stage": "test"})
+    client.untag_resource(Resource=arn, TagKeys=["stage"])
+    assert client.list_tags(Resource=arn)["Tags"] == {"team": "b"}
+    gone = arn[:-12] + "0" * 12
+    with pytest.raises(ClientError) as refused:
+        client.list_tags(Resource=gone)
+    assert refused.value.response["Error"]["Code"] == "ResourceNotFoundException"
+
+
 def test_rows_reach_the_function_and_failures_the_dead_letter_queue(server, deploy, role, queue, mapping):
     sqs = server.client("sqs")
     dead_url, dead_arn = queue()

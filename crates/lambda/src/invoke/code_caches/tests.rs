@@ -201,7 +201,9 @@ async fn a_cache_is_given_up_when_inits_fail_with_it_and_not_without_it() {
     let init = async |uses: bool, end: InitEnd| {
         let (beside, cached) = stage.caches.beside(&function(), &plan()).await;
         assert_eq!(matches!(beside, Beside::UseCache(_)), uses, "{end:?}");
-        cached.conclude(end, None).await;
+        if let Some(first) = cached.conclude(end, None).await {
+            first.conclude(false).await;
+        }
     };
     for _ in 0..3 {
         init(true, InitEnd::Interrupted).await;
@@ -224,6 +226,39 @@ async fn a_cache_is_given_up_when_inits_fail_with_it_and_not_without_it() {
     assert_eq!(stage.files(), [0], "something is there still: it may be about to be mounted");
     init(false, InitEnd::Well).await;
     assert!(stage.caches.0.doubted.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_cache_is_given_up_when_first_events_crash_with_it_and_not_without_it() {
+    let stage = Stage::new(BYTES_MAX);
+    stage.make(&function(), 9).await;
+    let event = async |uses: bool, crashes: bool| {
+        let (beside, cached) = stage.caches.beside(&function(), &plan()).await;
+        assert_eq!(matches!(beside, Beside::UseCache(_)), uses, "crashes: {crashes}");
+        let first = cached.conclude(InitEnd::Well, None).await;
+        assert!(stage.caches.0.shown.lock().is_empty(), "it may go while an environment waits for its first event");
+        first.expect("its first event tells more").conclude(crashes).await;
+    };
+    // The function crashes in any case.
+    for _ in 0..3 {
+        event(true, true).await;
+        event(false, true).await;
+    }
+    // It crashed once, of something else.
+    for _ in 0..3 {
+        event(true, true).await;
+        event(false, false).await;
+        event(true, false).await;
+    }
+    assert_eq!(stage.files(), [9]);
+    event(true, true).await;
+    event(false, false).await;
+    // One that never got an event says nothing.
+    drop(stage.caches.beside(&function(), &plan()).await.1.conclude(InitEnd::Well, None).await);
+    event(true, true).await;
+    assert_eq!(stage.files(), [0]);
+    assert!(stage.caches.0.doubted.lock().is_empty());
+    assert_eq!(stage.caches.beside(&function(), &plan()).await.0, Beside::Nothing);
 }
 
 #[tokio::test]

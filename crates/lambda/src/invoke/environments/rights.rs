@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::pools::{Pool, Pools, forget};
 use super::{EnvironmentKey, Environments};
@@ -16,15 +16,61 @@ pub(crate) struct StartRight {
     /// Given back when init is over.
     pub(crate) slot: OwnedSemaphorePermit,
     /// Kept by the environment.
-    pub(crate) memory: OwnedSemaphorePermit,
+    pub(crate) memory: Memory,
+}
+
+/// A part of the machine's memory budget, until dropped.
+pub(crate) struct Memory {
+    permit: Option<OwnedSemaphorePermit>,
+    /// Told when it is given back.
+    freed: Arc<Notify>,
+}
+
+impl Memory {
+    /// How much it is, in MB.
+    pub(crate) fn mb(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.freed.notify_waiters();
+    }
+}
+
+/// Tells of memory that may have been given back, when dropped.
+struct Freed<'a>(&'a Notify);
+
+impl Drop for Freed<'_> {
+    fn drop(&mut self) {
+        self.0.notify_waiters();
+    }
+}
+
+/// How memory is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// In the row: what is given back is kept until it is enough.
+    InRow,
+    /// Beside it: others take what is not enough.
+    Beside,
 }
 
 impl Environments {
     /// The right to start one environment, within the wait that the limits allow.
     pub(crate) async fn right_to_start(&self, memory_mb: u32) -> Result<StartRight, InvokeError> {
-        let right = self.0.clock.timeout(self.0.wait_max, self.start_right(memory_mb)).await;
+        self.in_time(self.start_right(memory_mb)).await
+    }
+
+    /// What comes within the wait that the limits allow.
+    pub(in crate::invoke) async fn in_time<T>(
+        &self,
+        coming: impl Future<Output = Result<T, InvokeError>>,
+    ) -> Result<T, InvokeError> {
         let throttled = InvokeError::TooManyRequests { reason: ThrottleReason::ConcurrentInvocationLimitExceeded };
-        right.unwrap_or(Err(throttled))
+        self.0.clock.timeout(self.0.wait_max, coming).await.unwrap_or(Err(throttled))
     }
 
     /// The right to start one environment that nobody waits for: with memory that is free, in a slot that is left over.
@@ -35,43 +81,75 @@ impl Environments {
         }
         let Ok(slot) = Arc::clone(&self.0.starting).try_acquire_owned() else { return Claim::NotNow };
         // It would take memory from what somebody may call.
-        let memory = Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb);
-        memory.map_or(Claim::NoRoom, |memory| Claim::Given(StartRight { slot, memory }))
+        self.free(memory_mb).map_or(Claim::NoRoom, |memory| Claim::Given(StartRight { slot, memory }))
     }
 
     /// Waits for a slot and memory without a bound of its own.
     pub(super) async fn start_right(&self, memory_mb: u32) -> Result<StartRight, InvokeError> {
+        if let Some(right) = self.right_in_free(memory_mb).await? {
+            return Ok(right);
+        }
+        let _turn = self.0.making_room.acquire().await.map_err(|_| InvokeError::shutting_down())?;
+        // What the row has kept for it and it does not get is others'.
+        let _tells = Freed(&self.0.freed);
+        let memory = self.room(memory_mb, Wait::InRow).await?;
+        self.right_with(memory).await
+    }
+
+    /// The right to start one environment in memory that is free; `None` where that much is not.
+    pub(in crate::invoke) async fn right_in_free(&self, memory_mb: u32) -> Result<Option<StartRight>, InvokeError> {
         if memory_mb > self.0.memory_budget_mb {
             let budget = self.0.memory_budget_mb;
             let cause = format!("{memory_mb} MB are more than this node's whole budget of {budget} MB");
             return Err(InvokeError::Unavailable { cause });
         }
-        let slot =
-            async || Arc::clone(&self.0.starting).acquire_owned().await.map_err(|_| InvokeError::shutting_down());
-        // The slot first: where there is memory, no more take it than can start with it.
-        let place = slot().await?;
-        if let Ok(memory) = Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb) {
-            return Ok(StartRight { slot: place, memory });
-        }
-        // Not while memory is waited for, though: other starts have what they need.
-        drop(place);
-        let _turn = self.0.making_room.acquire().await.map_err(|_| InvokeError::shutting_down())?;
-        let memory = self.room(memory_mb).await?;
-        Ok(StartRight { slot: slot().await?, memory })
+        // The slot first: where there is memory, no more take it than can start with it. Not while memory is waited for, though:
+        // other starts have what they need.
+        let slot = self.slot().await?;
+        Ok(self.free(memory_mb).map(|memory| StartRight { slot, memory }))
+    }
+
+    /// Waits for memory for what nobody waits for who calls: meanwhile others take what is free and not enough.
+    pub(in crate::invoke) async fn memory(&self, memory_mb: u32) -> Result<Memory, InvokeError> {
+        self.room(memory_mb, Wait::Beside).await
+    }
+
+    /// Memory that is free.
+    fn free(&self, memory_mb: u32) -> Option<Memory> {
+        let permit = Arc::clone(&self.0.memory).try_acquire_many_owned(memory_mb).ok()?;
+        Some(self.held(permit))
+    }
+
+    fn held(&self, permit: OwnedSemaphorePermit) -> Memory {
+        Memory { permit: Some(permit), freed: Arc::clone(&self.0.freed) }
+    }
+
+    /// The right to start one environment in this memory.
+    pub(in crate::invoke) async fn right_with(&self, memory: Memory) -> Result<StartRight, InvokeError> {
+        Ok(StartRight { slot: self.slot().await?, memory })
+    }
+
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, InvokeError> {
+        Arc::clone(&self.0.starting).acquire_owned().await.map_err(|_| InvokeError::shutting_down())
     }
 
     /// This much memory: that of spares and of idle environments, which end for it side by side; when there are none, what is given
     /// back first, or what comes to stand idle meanwhile.
-    async fn room(&self, memory_mb: u32) -> Result<OwnedSemaphorePermit, InvokeError> {
+    async fn room(&self, memory_mb: u32, wait: Wait) -> Result<Memory, InvokeError> {
         let memory = &self.0.memory;
         loop {
             // Listened to before the look: nothing that comes to stand between the two is missed.
-            let (idled, arrived) = (self.0.idled.notified(), self.0.spares.arrived());
-            let (mut idled, mut arrived) = (std::pin::pin!(idled), std::pin::pin!(arrived));
+            let (idled, arrived, freed) = (self.0.idled.notified(), self.0.spares.arrived(), self.0.freed.notified());
+            let mut idled = std::pin::pin!(idled);
+            let (mut arrived, mut freed) = (std::pin::pin!(arrived), std::pin::pin!(freed));
             idled.as_mut().enable();
             arrived.as_mut().enable();
-            if let Ok(permit) = Arc::clone(memory).try_acquire_many_owned(memory_mb) {
-                return Ok(permit);
+            freed.as_mut().enable();
+            if let Some(memory) = self.free(memory_mb) {
+                return Ok(memory);
+            }
+            if memory.is_closed() {
+                return Err(InvokeError::shutting_down());
             }
             // What has served nobody yet goes first.
             if let Some(spare) = self.0.spares.give_up() {
@@ -81,11 +159,18 @@ impl Environments {
             let missing = (memory_mb as usize).saturating_sub(memory.available_permits());
             let victims = self.take_least_recently_used(missing);
             if victims.is_empty() {
+                let in_row = async {
+                    match wait {
+                        Wait::InRow => Arc::clone(memory).acquire_many_owned(memory_mb).await,
+                        Wait::Beside => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     biased;
-                    given = Arc::clone(memory).acquire_many_owned(memory_mb) => return given.map_err(|_| InvokeError::shutting_down()),
+                    given = in_row => return given.map(|permit| self.held(permit)).map_err(|_| InvokeError::shutting_down()),
                     () = idled => continue,
                     () = arrived => continue,
+                    () = freed, if wait == Wait::Beside => continue,
                 }
             }
             self.stop_all(victims).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{ATTEMPTS_MAX, ColdEnd, Run};
+use crate::invoke::counted::Counted;
 use crate::invoke::ending::Ending;
 use crate::invoke::environment::Environment;
 use crate::invoke::environments::{Busy, Checkout};
@@ -102,8 +103,7 @@ impl Run {
         let checkout = environments.checkout(&self.key, self.function.memory_mb, || None);
         let checkout = tokio::select! {
             biased;
-            // First, also when a slot has come: an environment that it was given would be lost with it, as is one that comes
-            // between the two looks.
+            // First, also when a slot has come. An environment that comes between the two looks is given back.
             checkout = checkout => checkout,
             Ok(Given::Slot(slot)) = &mut handed => return Ok(slot),
         };
@@ -143,7 +143,8 @@ impl Run {
     fn opened(&self, environment: Box<Environment>, busy: Busy, opening: Opening) -> Slot {
         let (key, slots) = (Arc::clone(&self.key), self.invoker.0.slots.clone());
         let keys_expire = environment.keys_expire();
-        let host = Host::new(environment, busy, key, slots, self.timeout());
+        let counted = Counted::one_of(&self.invoker.0.hosts);
+        let host = Host::new(environment, busy, (key, slots), self.timeout(), counted);
         opening.opened(keys_expire, |id, asks| drop(sys::task::spawn("environment", host.serve(id, asks))))
     }
 

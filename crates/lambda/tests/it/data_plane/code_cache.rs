@@ -183,6 +183,29 @@ const part = require('./part'); exports.handler = async () => part.value;";
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cache_with_which_the_handler_crashes_is_given_up() {
+    let stage = Stage::new().await;
+    // Init goes well with it; code that runs only then does not.
+    let index = "const part = require('./part'); exports.handler = async () => {
+  if (require('fs').existsSync('/var/code-cache')) process.abort();
+  return part.value;
+};";
+    let part = format!("exports.value = 5;\n{}", filler());
+    let function = stage.function("nodejs20.x", "index.handler", &[("index.js", index), ("part.js", &part)]);
+    let answers = async || {
+        stage.invoker.retire(&function.arn, None).await;
+        stage.invoke(&function, "{}").await.function_error.is_none()
+    };
+    assert!(answers().await);
+    stage.until("a cache is kept", |stage| stage.code_caches().iter().any(|cache| cache.1 > 0)).await;
+    // With it, without it, with it again: then it is known whose fault it is.
+    for expected in [false, true, false, true, true] {
+        assert_eq!(answers().await, expected);
+    }
+    assert_eq!(stage.code_caches().iter().map(|cache| cache.1).sum::<u64>(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_small_or_made_by_flags_is_left_alone() {
     let stage = Stage::new().await;
     let index = "exports.handler = async () => require('fs').existsSync('/var/code-cache');";

@@ -415,6 +415,18 @@ async fn a_server_that_ends_lets_what_runs_answer_and_ends_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_awaits_environments_in_which_runs_what_nobody_waits_for() {
+    let stage = Stage::new().await;
+    let functions: Vec<_> = (0..8).map(|_| FunctionVersion { timeout_s: 1, ..all(&stage, 2)[2].clone() }).collect();
+    let sleep = [json!({ "sleep": 60_000 })];
+    for outcomes in join_all(functions.iter().map(|function| together(&stage, function, &sleep))).await {
+        assert_eq!(answer_of(&outcomes[0])["errorType"], "Sandbox.Timedout");
+    }
+    stage.invoker.shutdown(Duration::ZERO).await;
+    assert_eq!(stage.registered_keys(), [""; 0], "all of them have ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_function_runs_in_environments_of_its_own() {
     let stage = Stage::new().await;
     let [_, _, before] = all(&stage, 2);

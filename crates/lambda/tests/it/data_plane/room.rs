@@ -1,9 +1,11 @@
 //! Memory for a cold start: which idle environments go for it, how long that may take, and what does not wait for it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lambda::function::ImageUse;
+use lambda::image::IdleImages as _;
 use lambda::{CodeRef, FunctionVersion, InvokeLimits};
 use serde_json::json;
 
@@ -160,4 +162,34 @@ async fn who_waits_for_an_image_holds_up_no_other_start() {
     assert_eq!(stage.answer(&stage.provided(ECHO), "2").await, json!(2));
     assert!(waits.iter().all(|wait| !wait.is_finished()));
     waits.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn e3_environments_of_an_image_end_for_another_one_when_all_of_them_lie_idle_and_none_is_kept() {
+    let stage = Stage::new().await;
+    let idle = stage.invoker.idle_images();
+    assert!(idle.idle().is_empty());
+    let (function, root) = stage.of_image();
+    let root = root.as_path();
+    assert_eq!(stage.answer(&function, "0").await, json!(0));
+    stage.until("nothing else runs from it", |_| idle.idle() == [root]).await;
+    let at_work = |stage: &Stage| stage.messages().iter().filter(|line| line.contains("at work")).count();
+    let running = begin(&stage, &function, "0.5");
+    stage.until("it works", |stage| at_work(stage) == 2).await;
+    assert!(idle.idle().is_empty(), "something runs from it");
+    // Two of them from now on.
+    let other = begin(&stage, &function, "0");
+    assert_eq!((running.await.unwrap(), other.await.unwrap()), (Some(json!(0.5)), Some(json!(0))));
+    stage.until("both lie idle", |_| idle.idle() == [root]).await;
+    let version = Arc::new(function.clone());
+    stage.invoker.provision(&function.arn, vec![(Arc::clone(&version), 1)]);
+    assert!(idle.idle().is_empty(), "one is kept, and the image with it");
+    stage.invoker.provision(&function.arn, Vec::new());
+    assert_eq!((idle.idle(), stage.invoker.idle(&function)), (vec![root.to_owned()], 2));
+    idle.end(Path::new("/elsewhere")).await.expect("told");
+    assert_eq!(stage.invoker.idle(&function), 2);
+    idle.end(root).await.expect("told when they have ended");
+    assert_eq!((stage.registered_keys(), stage.invoker.idle(&function)), (Vec::new(), 0));
+    assert!(idle.idle().is_empty());
+    assert_eq!(stage.answer(&function, "0").await, json!(0));
 }

@@ -209,6 +209,24 @@ async fn a_hook_that_fails_or_hangs_is_awss_error_and_costs_the_next_caller_noth
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_always_ends_before_its_restore_is_awss_error() {
+    let stage = Stage::new().await;
+    // Each says that its init is over, and ends without a look at what comes then.
+    let node = "require('fs').writeSync(3, Buffer.from([0, 0, 0, 1, 19])); process.exit(7);";
+    let python = "import os\nos.write(3, bytes([0, 0, 0, 1, 19]))\nos._exit(7)";
+    for function in [
+        stage.function("python3.11", "index.handler", &[("index.py", python)]),
+        stage.function("nodejs20.x", "index.handler", &[("index.js", node)]),
+    ] {
+        let function = published(function);
+        for _ in 0..2 {
+            let failed = stage.try_invoke(&function, "{}").await;
+            assert_eq!(failed.unwrap_err(), InvokeError::RestoreFailed, "{}", function.runtime);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hook_that_hangs_is_stopped_after_ten_seconds() {
     let clock = still_clock();
     let stage = Stage::with(Setting { clock: clock.clone(), ..Setting::default() }).await;
@@ -345,6 +363,45 @@ async fn inits_that_nobody_waits_for_leave_slots_to_callers() {
     for (_, ended) in begun {
         assert!(ended.await.unwrap().unwrap().is_err(), "none goes on after the end");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_that_waits_for_memory_keeps_no_other_of_its_account_waiting() {
+    let limits = InvokeLimits { memory_budget_mb: 1_024, ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, ..Setting::default() }).await;
+    let sized =
+        |memory_mb| FunctionVersion { memory_mb, ..published(stage.provided("serve(lambda event, headers: 1)")) };
+    let busy = "
+def handler(event, headers):
+    print('at work', flush=True)
+    while not os.path.exists('/tmp/never'): time.sleep(0.01)
+serve(handler)
+";
+    let busy = Arc::new(FunctionVersion { memory_mb: 512, ..stage.provided(busy) });
+    let (invoker, invocation) = (stage.invoker.clone(), stage.invocation(&busy, "1"));
+    let running = sys::task::spawn("invocation", async move { invoker.invoke(&busy, invocation).await });
+    stage.until("half of the memory is taken", |stage| stage.messages().iter().any(|line| line == "at work")).await;
+    let large: Vec<_> = (0..3).map(|_| sized(1_024)).collect();
+    let waiting: Vec<_> = large
+        .iter()
+        .map(|version| {
+            let (invoker, version) = (stage.invoker.clone(), Arc::new(version.clone()));
+            sys::task::spawn("initialise", async move { invoker.initialise(version).await })
+        })
+        .collect();
+    super::stage::pause(Duration::from_millis(50)).await;
+    for _ in 0..2 {
+        let small = Arc::new(sized(128));
+        let init = Box::pin(stage.invoker.initialise(small));
+        let made = Clock::system().timeout(Duration::from_secs(20), init).await;
+        assert_eq!(made, Some(Ok(())), "there is memory for it");
+    }
+    assert!(waiting.iter().all(|init| !init.is_finished()));
+    stage.invoker.shutdown(Duration::ZERO).await;
+    for init in waiting {
+        assert!(init.await.unwrap().unwrap().is_err(), "none goes on after the end");
+    }
+    drop(running.await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

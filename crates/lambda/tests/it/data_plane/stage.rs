@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lambda::function::{ImageOverrides, ImageUse};
+use lambda::image::{ImageRoot, Lease, Settings};
 use lambda::invoke::code_caches::CodeCaches;
 use lambda::invoke::{ConnectionHook, Credentials, LogLine};
 use lambda::runtimes::{Family, OperatorRuntimes, Runtimes};
@@ -29,6 +32,7 @@ pub(crate) struct Stage {
     recorder: trace::Recorder,
     lines: Arc<Mutex<Vec<(String, LogLine)>>>,
     packages: Arc<Mutex<HashMap<String, PathBuf>>>,
+    images: Images,
     credentials: Arc<Mutex<Vec<String>>>,
     pub(crate) runtimes: Runtimes,
     folder: TempDir,
@@ -71,6 +75,7 @@ impl Stage {
         let recorder = store.recorder();
         let lines: Arc<Mutex<Vec<(String, LogLine)>>> = Arc::default();
         let packages: Arc<Mutex<HashMap<String, PathBuf>>> = Arc::default();
+        let images = Images::default();
         let credentials: Arc<Mutex<Vec<String>>> = Arc::default();
         let invoker = Invoker::new(InvokerParts {
             clock: clock.clone(),
@@ -86,16 +91,30 @@ impl Stage {
                     lines.lock().extend(new.into_iter().map(|line| (stream.to_owned(), line)));
                 })
             },
-            hooks: hooks(&packages, &credentials, connection, clock.clone()),
+            hooks: hooks((&packages, &images), &credentials, connection, clock.clone()),
             code_caches: CodeCaches::open(&folder.path().join("code-caches"), clock.clone(), Rng::system()).unwrap(),
         });
-        Self { invoker, clock, store, recorder, lines, packages, credentials, runtimes, folder, rng }
+        Self { invoker, clock, store, recorder, lines, packages, images, credentials, runtimes, folder, rng }
     }
 
     /// A `provided.al2023` function whose bootstrap is a Python script with `api` and `json` at hand.
     pub(crate) fn provided(&self, script: &str) -> FunctionVersion {
         let bootstrap = format!("#!{} -SE\n{MINI_RUNTIME}\n{script}", self.python().display());
         self.function("provided.al2023", "unused", &[("bootstrap", &bootstrap)])
+    }
+
+    /// A function of an image that has nothing but a shell. It says `at work`, sleeps for as many seconds as the event says, and
+    /// answers with it.
+    pub(crate) fn of_image(&self) -> (FunctionVersion, PathBuf) {
+        let digest = sys::id::hex::<32>(&self.rng);
+        let root = self.folder.path().join(format!("image-{digest}"));
+        shell_image(&root);
+        let image = ImageRoot { root: root.clone(), settings: Settings::default(), lease: Lease::default() };
+        self.images.lock().insert(digest.clone(), image);
+        let entry_point = ["/bin/bash", "-c", SHELL_RUNTIME].map(str::to_owned).to_vec();
+        let overrides = ImageOverrides { entry_point, ..ImageOverrides::default() };
+        let image = Some(ImageUse { manifest: CodeRef { digest, length: 1 }, overrides });
+        (FunctionVersion { image, ..self.function("", "", &[]) }, root)
     }
 
     /// The host's Python.
@@ -246,21 +265,76 @@ pub(crate) const NEVER: &str = "never";
 /// A role that cannot be assumed.
 pub(crate) const GONE_ROLE: &str = "arn:aws:iam::000000000000:role/gone";
 
+/// Puts a shell and its libraries into a folder, and what an unpacked image always has.
+fn shell_image(root: &Path) {
+    let programs = ["bash", "sleep"].map(|name| std::fs::canonicalize(format!("/bin/{name}")).unwrap());
+    let listed = Command::new("ldd").args(&programs).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/') && !word.ends_with(':'));
+    let mut files: Vec<_> = libraries.map(|library| (PathBuf::from(library), library.to_owned())).collect();
+    files.extend(programs.into_iter().map(|path| {
+        let target = format!("/bin/{}", path.file_name().unwrap().to_string_lossy());
+        (path, target)
+    }));
+    for (source, target) in files {
+        let target = root.join(target.trim_start_matches('/'));
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        // By another process: a descriptor open for writing here could be inherited by one that is being started.
+        assert!(Command::new("/bin/cp").arg("-L").arg(source).arg(target).status().unwrap().success());
+    }
+    for name in ["proc", "dev", "tmp", "etc"] {
+        std::fs::create_dir(root.join(name)).unwrap();
+    }
+    for name in ["hosts", "hostname", "resolv.conf"] {
+        std::fs::write(root.join("etc").join(name), "").unwrap();
+    }
+}
+
+/// A Runtime API client in a few lines of bash.
+const SHELL_RUNTIME: &str = r#"
+api() {
+    exec 3<>"/dev/tcp/${AWS_LAMBDA_RUNTIME_API/://}"
+    printf '%s HTTP/1.1\r\nHost: api\r\nConnection: close\r\nContent-Length: %s\r\n\r\n%s' "$1" "${#2}" "$2" >&3
+    length=0
+    while read -r line <&3; do
+        line=${line%$'\r'}
+        case ${line,,} in
+            lambda-runtime-aws-request-id:*) id=${line#*: } ;;
+            content-length:*) length=${line#*: } ;;
+            '') break ;;
+        esac
+    done
+    read -r -N "$length" body <&3
+    exec 3>&-
+}
+while :; do
+    api 'GET /2018-06-01/runtime/invocation/next' ''
+    event=$body
+    echo at work
+    sleep "$event"
+    api "POST /2018-06-01/runtime/invocation/$id/response" "$event"
+done
+"#;
+
+/// Images by their digests.
+type Images = Arc<Mutex<HashMap<String, ImageRoot>>>;
+
 fn hooks(
-    packages: &Arc<Mutex<HashMap<String, PathBuf>>>,
+    (packages, images): (&Arc<Mutex<HashMap<String, PathBuf>>>, &Images),
     credentials: &Arc<Mutex<Vec<String>>>,
     connection: ConnectionHook,
     clock: Clock,
 ) -> Hooks {
     let (packages, registered, revoked) = (Arc::clone(packages), Arc::clone(credentials), Arc::clone(credentials));
-    let layers = Arc::clone(&packages);
+    let (layers, images) = (Arc::clone(&packages), Arc::clone(images));
     Hooks {
-        image: Arc::new(|_, manifest| {
+        image: Arc::new(move |_, manifest| {
+            let image = images.lock().get(&manifest.digest).cloned();
             Box::pin(async move {
                 if manifest.digest == NEVER {
                     std::future::pending::<()>().await;
                 }
-                Err(std::io::ErrorKind::NotFound.into())
+                image.ok_or_else(|| std::io::ErrorKind::NotFound.into())
             })
         }),
         // One layer, which is unpacked like a package: several are merged by `Packages`, which this stage does without.

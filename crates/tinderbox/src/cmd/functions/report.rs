@@ -35,6 +35,10 @@ pub(crate) async fn run(client: &Client, function: &str, print: Print) -> anyhow
     terms(print, &runs["terms"]);
     dependencies(print, &report["dependencies"]);
     bundle(print, &report["bundle"]);
+    let missing: Vec<_> = report["notMeasured"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !missing.is_empty() {
+        print.text(&format!("\nNOT MEASURED  for want of time: {}", missing.join(", ")));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
