@@ -151,8 +151,15 @@ impl Launcher {
         self.shared.pool.ready()
     }
 
-    /// Whether a program of this zygote would be forked now, and not executed. The zygote is started by the first spec that asks
-    /// for it.
+    /// Starts the zygote of `spec`, which a later launch will ask for; the first launch that does would start it, too. Nothing
+    /// happens where there is one, or where there can be none.
+    pub fn raise(&self, spec: Spec) {
+        if self.shared.isolation == Isolation::Process && spec.check().is_ok() {
+            self.shared.connection.send_now(&Request::Raise { spec: Box::new(spec) });
+        }
+    }
+
+    /// Whether a program of this zygote would be forked now, and not executed.
     pub fn has_zygote(&self, zygote: &Zygote) -> bool {
         self.shared.connection.has_zygote(zygote)
     }

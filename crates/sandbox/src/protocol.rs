@@ -42,6 +42,8 @@ pub(crate) enum Request {
     Begin { id: u64 },
     /// Give a program that was started ahead the rest of its spec.
     Complete { id: u64, rest: Box<Rest> },
+    /// Start the zygote of this spec, where it is missing.
+    Raise { spec: Box<Spec> },
     /// Stop or resume it, where no freezer file was handed out.
     Freeze { id: u64, frozen: bool },
     /// End it, whatever its state.

@@ -29,13 +29,21 @@ impl Invoker {
         let stems = &self.0.stems;
         let mut stem = match stems.take(plan, brood.as_deref()) {
             Some(stem) => stem,
-            None => stems.forked(plan, brood.as_deref()).await?,
+            None => match stems.forked(plan, brood.as_deref()).await {
+                Some(stem) => stem,
+                None => {
+                    stems.raise(plan, brood.as_deref());
+                    return None;
+                }
+            },
         };
         if let Err(error) = stem.sandbox.complete(rest()).await {
             tracing::warn!(%error, "a runtime that stood by cannot be given its function; another is started");
             return None;
         }
         stem.line.assign(variables).await;
+        // Only now: it must not hold up this one.
+        stems.raise(plan, brood.as_deref());
         Some(stem)
     }
 }

@@ -177,6 +177,15 @@ impl Stems {
         forked.inspect_err(|cause| tracing::warn!(cause, "a runtime could not be forked; it is started")).ok()
     }
 
+    /// Has what forks the stems of an account started, where it is missing: it has called, and may do so again.
+    pub(super) fn raise(&self, plan: &LaunchPlan, brood: Option<&str>) {
+        let stock = Stock::of(plan, brood).now(&self.shared.launcher);
+        let is_wanted = stock.zygote().is_some() && !stock.is_forked && !self.shared.shelves.are_closed();
+        if is_wanted && !self.shared.closed.is_cancelled() {
+            self.shared.launcher.raise(spec(&stock, &self.shared.egress));
+        }
+    }
+
     /// Runtimes that stand by now.
     pub(super) fn count(&self) -> usize {
         self.shared.shelves.count()

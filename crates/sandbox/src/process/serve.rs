@@ -347,6 +347,11 @@ impl LauncherProcess {
                     self.kill(id);
                 }
             }
+            Request::Raise { spec } => {
+                if let Err(error) = self.start_zygote_for(&spec, 0) {
+                    tracing::warn!(%error, "a zygote cannot be heard");
+                }
+            }
             Request::Freeze { id, frozen } => {
                 let signal = if frozen { Signal::STOP } else { Signal::CONT };
                 let result = match self.live.get(&id) {
