@@ -62,7 +62,7 @@ pub(crate) struct Arguments {
 
 /// A server of functions under comparison.
 enum Server {
-    Tinderbox(Tinderbox),
+    Tinderbox(Box<Tinderbox>),
     Other(Box<Running>),
 }
 
@@ -121,7 +121,12 @@ async fn measure(sides: &mut [Side], args: &Arguments) {
 
 impl Side {
     fn of_tinderbox(server: Tinderbox, warm: Target) -> Self {
-        Self::new("tinderbox", "isolates, and keeps what it is told", Some(Server::Tinderbox(server)), Some(warm))
+        Self::new(
+            "tinderbox",
+            "isolates, and keeps what it is told",
+            Some(Server::Tinderbox(Box::new(server))),
+            Some(warm),
+        )
     }
 
     async fn of(kind: Kind, packages: &Packages, colds: usize) -> Self {

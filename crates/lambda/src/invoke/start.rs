@@ -144,7 +144,6 @@ impl Invoker {
         let shared = &self.0;
         let clock = &shared.clock;
         let (code_began, start) = (clock.now(), clock.elapsed());
-        let unavailable = |cause: String| StartFailure::Platform(InvokeError::Unavailable { cause });
         let mut folders = self.folders(function).await.map_err(unavailable)?;
         let code_download = clock.elapsed() - start;
         let external = match self.external_extensions(&folders, &mut logs).await {
@@ -184,8 +183,8 @@ impl Invoker {
         logs.attach(&mut sandbox, telemetry.clone());
         let door = shared.way_out.door(Egress::of(&function.environment));
         let speech = (protocol, function.managed.map(|managed| managed.slots as usize));
-        let line = connect(&mut sandbox, line, speech, &holds, peer, door, apis_of(&extensions, &telemetry), shared);
-        let mut line = line.map_err(|cause| unavailable(cause.to_owned()))?;
+        let apis = apis_of(&extensions, &telemetry);
+        let mut line = connect(&mut sandbox, line, speech, &holds, peer, door, apis, shared).map_err(unavailable)?;
         line.expect_given(beside.given_bytes_max());
         let environment = Environment {
             id,
@@ -517,6 +516,10 @@ fn peer(function: &FunctionVersion, id: &str) -> EnvironmentPeer {
         version: function.version.clone(),
         environment_id: id.to_owned(),
     }
+}
+
+fn unavailable(cause: impl Into<String>) -> StartFailure {
+    StartFailure::Platform(InvokeError::Unavailable { cause: cause.into() })
 }
 
 fn missing(error: crate::runtimes::MissingRuntime) -> InvokeError {

@@ -11,6 +11,7 @@
 mod births;
 mod containers;
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -137,6 +138,8 @@ struct Live {
     awaits_rest: bool,
     /// It was killed for using more.
     starved: bool,
+    /// It has been told to end.
+    is_killed: Cell<bool>,
     /// What an OCI runtime has made of it, where that makes sandboxes.
     contained: Option<Contained>,
     /// Its program is on its way from a zygote.
@@ -403,6 +406,7 @@ impl LauncherProcess {
             processes_max: 0,
             awaits_rest: false,
             starved: false,
+            is_killed: Cell::new(false),
             contained: None,
             birth: None,
             program: None,
@@ -637,6 +641,7 @@ impl LauncherProcess {
         if self.isolation == Isolation::None {
             tree::kill_group(live.spawned.pid);
         }
+        live.is_killed.set(true);
         // It may have ended already.
         let _ = rustix::process::pidfd_send_signal(&live.spawned.pidfd, Signal::KILL);
         // cgroup v1 does not even kill what is frozen.

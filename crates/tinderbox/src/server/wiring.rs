@@ -92,8 +92,8 @@ pub(super) async fn wire(
     let may_do = identity::may_do(iam.clone(), config.auth);
     let s3 = storage::open(config, data, kv.clone(), &blobs, &clock, &rng, (&may_act, may_do)).await?;
     storage::start_jobs(&s3, &clock, &stop);
-    let packages = Packages::open(&data.join("code"), blobs, (clock.clone(), rng.clone()), unpack_limits(config, data))
-        .context("the code folder does not open")?;
+    let packages = Packages::open(&data.join("code"), blobs, (clock.clone(), rng.clone()), unpack_limits(config, data));
+    let packages = packages.context("the code folder does not open")?;
 
     let credentials = root_credentials(config, root_key);
     let function_keys =
@@ -126,8 +126,7 @@ pub(super) async fn wire(
     });
     make_ready(&lambda).await?;
     let sqs = start_sqs(config, (&kv, &clock, &rng), &stop).await.context("queues cannot be read")?;
-    let sns = topics::service(&kv, &clock, &rng);
-    let served = Served { lambda, logs, s3, sqs, sns, iam };
+    let served = Served { lambda, logs, s3, sqs, sns: topics::service(&kv, &clock, &rng), iam };
     let services = start_background(config, &kv, &served, &may_act, &stop)?;
     let Served { lambda, logs, s3, sqs, sns, iam } = served;
     let operator = operator_routes(config, &iam, &decisions, &services);

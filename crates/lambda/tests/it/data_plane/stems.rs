@@ -205,7 +205,7 @@ async fn forked(stage: &Stage, account: &str, count: &mut u32) -> serde_json::Va
         if answer["forked"] == json!(true) {
             return answer;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        super::stage::pause(Duration::from_millis(50)).await;
     }
     panic!("no environment of {account} is forked");
 }

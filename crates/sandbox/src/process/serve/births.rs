@@ -208,7 +208,7 @@ impl LauncherProcess {
         while self.heard(id) {}
         let Some(live) = self.live.get_mut(&id) else { return };
         let Some(birth) = live.birth.take() else { return };
-        let is_over = live.spawned.control.is_none();
+        let is_over = live.is_killed.get() || live.spawned.control.is_none();
         if !is_over {
             self.zygotes.over(birth.zygote, Some(cause));
         }
