@@ -66,7 +66,9 @@ pub(crate) struct Arguments {
 
 /// Runs everything and prints it.
 pub(crate) async fn run(args: Arguments) -> anyhow::Result<()> {
-    let tinderbox = Tinderbox::start(&args.binary, &[]).await?;
+    // By default three quarters of the machine's memory are given away, which fewer environments than a burst has would take.
+    let memory_mb = (2 * args.burst * server::MEMORY_MB).max(16 << 10).to_string();
+    let tinderbox = Tinderbox::start(&args.binary, &["--memory-mb", &memory_mb]).await?;
     let bare = BareNode::start().await?;
     let mut results = vec![machine::describe(&tinderbox).await?];
     let url = tinderbox.deploy("warm", Language::Node).await?;

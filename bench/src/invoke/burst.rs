@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::load::{Connection, Seen};
-use super::server::{Language, Tinderbox};
+use super::server::{HOLD, Language, Tinderbox};
 
 /// `count` calls at the same moment to a function that holds each environment for a while, so that each needs its own.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
@@ -28,14 +28,17 @@ pub(crate) async fn measure(tinderbox: &Tinderbox, language: Language, count: us
             Err(_) => errors += 1,
         }
     }
-    let elapsed = started.elapsed().as_secs_f64();
+    // What is over a handler's own time is what its environment took; none has served two calls, for none was free.
+    let elapsed = started.elapsed().saturating_sub(HOLD).as_secs_f64();
+    let mut begun_ms = |quantile| seen.percentile_us(quantile) / 1e3 - HOLD.as_secs_f64() * 1e3;
+    let (p50, p99) = (begun_ms(0.5), begun_ms(0.99));
     Ok(json!({
-        "what": format!("burst {}: {count} calls at once to a function that sleeps for a second", language.name()),
-        "all answered after, s": elapsed,
+        "what": format!("burst {}: {count} calls at once to a function that holds each of its environments for {HOLD:?}", language.name()),
+        "all run after, s": elapsed,
         "errors": errors,
         "answered": seen.latencies.len(),
-        "first answer, p50 ms": seen.percentile_us(0.5) / 1e3,
-        "first answer, p99 ms": seen.percentile_us(0.99) / 1e3,
-        "environments per second, at least": (seen.latencies.len() as f64) / elapsed,
+        "runs after, p50 ms": p50,
+        "runs after, p99 ms": p99,
+        "environments per second": (seen.latencies.len() as f64) / elapsed,
     }))
 }

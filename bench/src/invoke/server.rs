@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
@@ -16,9 +17,11 @@ use super::load::Target;
 /// The same handler on both sides: a short text.
 const NODE_HANDLER: &str = "exports.handler = async () => ({ statusCode: 200, body: 'ok' });";
 const PYTHON_HANDLER: &str = "def handler(event, context):\n    return {'statusCode': 200, 'body': 'ok'}\n";
-const NODE_SLOW: &str = "exports.handler = async () => { await new Promise((done) => setTimeout(done, 1000)); return { statusCode: 200, body: 'ok' }; };";
+/// How long the handler of a burst holds its environment: longer than it takes to start all of them.
+pub(crate) const HOLD: Duration = Duration::from_secs(10);
+const NODE_SLOW: &str = "exports.handler = async () => { await new Promise((done) => setTimeout(done, 10000)); return { statusCode: 200, body: 'ok' }; };";
 const PYTHON_SLOW: &str =
-    "import time\ndef handler(event, context):\n    time.sleep(1)\n    return {'statusCode': 200, 'body': 'ok'}\n";
+    "import time\ndef handler(event, context):\n    time.sleep(10)\n    return {'statusCode': 200, 'body': 'ok'}\n";
 const BARE_NODE: &str = "const s = require('http').createServer((q, r) => r.end('ok'));\
                          s.listen(0, '127.0.0.1', () => console.log('listening on http://127.0.0.1:' + s.address().port));";
 
@@ -63,6 +66,9 @@ impl Language {
     }
 }
 
+/// Memory of each function, in MB.
+pub(crate) const MEMORY_MB: usize = 512;
+
 /// A Tinderbox server on a free port with an empty data folder; both are gone when it is dropped.
 pub(crate) struct Tinderbox {
     process: Child,
@@ -99,7 +105,7 @@ impl Tinderbox {
         self.deploy_source(name, language, source).await
     }
 
-    /// Deploys a handler that holds its environment for a second.
+    /// Deploys a handler that holds its environment for [`HOLD`].
     pub(crate) async fn deploy_slow(&self, name: &str, language: Language) -> anyhow::Result<Target> {
         let source = match language {
             Language::Node => NODE_SLOW,
@@ -109,9 +115,18 @@ impl Tinderbox {
     }
 
     async fn deploy_source(&self, name: &str, language: Language, source: &str) -> anyhow::Result<Target> {
-        let settings = json!({ "Runtime": language.runtime().await?, "MemorySize": 512 });
+        let settings = json!({ "Runtime": language.runtime().await?, "MemorySize": MEMORY_MB, "Timeout": 60 });
         self.api.create(name, settings, &zip(&[(language.file(), source.as_bytes())])?).await?;
-        self.api.url(name).await
+        let url = self.api.url(name).await?;
+        // As whoever opens a URL does. Without it each call is what no policy allows, and permissive mode says so each time.
+        let anybody = json!({
+            "StatementId": "anybody",
+            "Action": "lambda:InvokeFunctionUrl",
+            "Principal": "*",
+            "FunctionUrlAuthType": "NONE",
+        });
+        self.api.call("POST", &format!("/2015-03-31/functions/{name}/policy"), &anybody).await?;
+        Ok(url)
     }
 }
 
