@@ -162,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn uses_of_a_capacity_provider_are_in_the_order_of_functions_and_numbers(
+    fn uses_of_capacity_are_in_the_order_of_functions_and_numbers(
         (id, other) in ("[a-z]{1,5}", "[a-z]{1,5}"),
         (a, b) in (("[a-zA-Z0-9_-]{1,64}", any::<u64>()), ("[a-zA-Z0-9_-]{1,64}", any::<u64>())),
     ) {
