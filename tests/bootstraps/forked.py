@@ -62,6 +62,15 @@ def zygote(program, environment):
     return Zygote(program, dict(environment))
 
 
+def status_of(pid):
+    """How a fork has ended; None before."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # what is between us is still ending
+        return None
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
 class Forked:
     """As much of subprocess.Popen as the tests use."""
 
@@ -75,12 +84,7 @@ class Forked:
 
     def poll(self):
         if self.returncode is None:
-            try:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:  # what is between us is still ending
-                return None
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
+            self.returncode = status_of(self.pid)
         return self.returncode
 
     def wait(self, timeout=30):

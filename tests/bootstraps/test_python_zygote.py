@@ -6,7 +6,7 @@ import time
 
 import pytest
 from environment import GENERIC_COMMANDS
-from forked import Zygote
+from forked import Zygote, status_of
 
 
 @pytest.fixture
@@ -52,5 +52,6 @@ def test_nothing_of_the_zygote_is_open_in_a_fork(zygote):
     assert ours not in [os.stat(f"/proc/{pid}/fd/{number}").st_ino for number in range(5)]
     channel.close()
     until = time.monotonic() + 30
-    while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < until:
+    while status_of(pid) is None:
+        assert time.monotonic() < until, "it ends with its channel"
         time.sleep(0.01)
