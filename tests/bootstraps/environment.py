@@ -12,8 +12,6 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
-from forked import Forked
-
 BOOTSTRAPS = Path(__file__).resolve().parents[2] / "crates" / "lambda" / "bootstraps"
 NODE = os.environ.get("TINDERBOX_TEST_NODE") or shutil.which("node")
 PYTHON = shutil.which("python3") or sys.executable
@@ -58,8 +56,7 @@ def request_id(number):
 class Environment:
     """Starts the bootstrap with descriptor 3 as channel and 4 as log pipe, as the sandbox does."""
 
-    def __init__(self, language, folder, files, handler, origin="own", **env):
-        generic = origin != "own"
+    def __init__(self, language, folder, files, handler, generic=False, **env):
         for name, text in files.items():
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,18 +77,15 @@ class Environment:
         }
         program = (GENERIC_COMMANDS if generic else COMMANDS)[language]
         command = 'exec 3<&%d 4>&%d "$@"' % (theirs.fileno(), logs_in)
-        if origin == "forked":
-            self.process = Forked(program, fixed, theirs.fileno(), logs_in)
-        else:
-            self.process = subprocess.Popen(
-                ["/bin/bash", "-c", command, "bootstrap", *program],
-                cwd="/" if generic else folder,
-                pass_fds=(theirs.fileno(), logs_in),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=fixed if generic else {**fixed, **own},
-            )
+        self.process = subprocess.Popen(
+            ["/bin/bash", "-c", command, "bootstrap", *program],
+            cwd="/" if generic else folder,
+            pass_fds=(theirs.fileno(), logs_in),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=fixed if generic else {**fixed, **own},
+        )
         theirs.close()
         os.close(logs_in)
         ours.settimeout(DEADLINE_S)

@@ -15,7 +15,7 @@ use tokio::net::UnixDatagram;
 use tokio::sync::{oneshot, watch};
 
 use crate::protocol::{self, Handle, Reply, Request};
-use crate::{Exit, LaunchError, ProgramEnd, StepError, Usage, Zygote};
+use crate::{Exit, LaunchError, ProgramEnd, StepError, Usage};
 
 /// How a sandbox ended, once it has.
 pub(crate) type End = Option<(Exit, Usage)>;
@@ -24,8 +24,7 @@ pub(crate) type End = Option<(Exit, Usage)>;
 const BAD_SYSTEM_CALL: i32 = 31;
 
 type Prepared = (Vec<Handle>, Vec<OwnedFd>);
-/// What the program listens on, what came beside it, and whether it came from a zygote.
-type Running = (Vec<SocketAddr>, Vec<OwnedFd>, bool);
+type Running = (Vec<SocketAddr>, Vec<OwnedFd>);
 
 /// Sends requests and hands each reply to whoever waits for it.
 #[derive(Debug)]
@@ -35,8 +34,6 @@ pub(crate) struct Connection {
     next_id: AtomicU64,
     /// `None` once the helper has ended.
     waiting: Mutex<Option<HashMap<u64, Waiting>>>,
-    /// Those that can fork programs now, by the helper's last word.
-    zygotes: Mutex<Vec<Zygote>>,
 }
 
 /// Who waits for news of one sandbox.
@@ -66,17 +63,7 @@ impl Connection {
         let socket = std::os::unix::net::UnixDatagram::from(socket);
         socket.set_nonblocking(true)?;
         let socket = UnixDatagram::from_std(socket)?;
-        Ok(Self {
-            socket,
-            next_id: AtomicU64::new(1),
-            waiting: Mutex::new(Some(HashMap::new())),
-            zygotes: Mutex::default(),
-        })
-    }
-
-    /// Whether this zygote can fork programs now.
-    pub(crate) fn has_zygote(&self, zygote: &Zygote) -> bool {
-        self.zygotes.lock().contains(zygote)
+        Ok(Self { socket, next_id: AtomicU64::new(1), waiting: Mutex::new(Some(HashMap::new())) })
     }
 
     /// Registers a new sandbox.
@@ -181,7 +168,6 @@ impl Connection {
         // In every arm: whoever asked may have given up, and then the sandbox is being killed.
         match reply {
             Reply::Started(_) => {}
-            Reply::Zygotes(ready) => *self.zygotes.lock() = ready,
             Reply::Prepared { id, result } => {
                 let failed = result.is_err();
                 if let Some(sender) = waiting.get_mut(&id).and_then(|entry| entry.prepared.take()) {
@@ -191,13 +177,13 @@ impl Connection {
                     waiting.remove(&id);
                 }
             }
-            Reply::Running { id, result, from_zygote } => {
+            Reply::Running { id, result } => {
                 let failed = result.is_err();
                 let Some(entry) = waiting.get_mut(&id) else { return };
                 // Nothing was prepared that could end, so nothing more will be heard of it.
                 let never_was = failed && entry.prepared.is_some();
                 if let Some(sender) = entry.running.take() {
-                    let _ = sender.send(result.map(|addresses| (addresses, descriptors, from_zygote)));
+                    let _ = sender.send(result.map(|addresses| (addresses, descriptors)));
                 }
                 if never_was {
                     waiting.remove(&id);

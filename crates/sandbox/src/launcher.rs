@@ -16,7 +16,7 @@ use crate::pool::{Pool, Prepared};
 use crate::protocol::{self, Reply, Request};
 use crate::sandbox::{Ends, Timings};
 use crate::tree::Tree;
-use crate::{LaunchError, Sandbox, Spec, State, Zygote};
+use crate::{LaunchError, Sandbox, Spec, State};
 
 /// How strongly programs are kept apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -151,19 +151,6 @@ impl Launcher {
         self.shared.pool.ready()
     }
 
-    /// Starts the zygote of `spec`, which a later launch will ask for; the first launch that does would start it, too. Nothing
-    /// happens where there is one, or where there can be none.
-    pub fn raise(&self, spec: Spec) {
-        if self.shared.isolation == Isolation::Process && spec.check().is_ok() {
-            self.shared.connection.send_now(&Request::Raise { spec: Box::new(spec) });
-        }
-    }
-
-    /// Whether a program of this zygote would be forked now, and not executed.
-    pub fn has_zygote(&self, zygote: &Zygote) -> bool {
-        self.shared.connection.has_zygote(zygote)
-    }
-
     /// Makes what the pool lacks, in the background.
     fn refill(&self) {
         let shared = Arc::downgrade(&self.shared);
@@ -223,8 +210,7 @@ impl Launcher {
         let running = shared.connection.await_running(tree.id);
         self.assign(tree.id, spec, theirs).await?;
         state.become_(State::Assigned);
-        let (addresses, listeners, from_zygote) = running.await.map_err(|_| LaunchError::LauncherGone)??;
-        timings.from_zygote = from_zygote;
+        let (addresses, listeners) = running.await.map_err(|_| LaunchError::LauncherGone)??;
         state.become_(State::Running);
         timings.assign = shared.clock.elapsed() - begun - timings.wait;
         // Only now: making the next one would keep the helper from starting this one.
@@ -248,7 +234,7 @@ impl Launcher {
         let mut tree = Tree::new(seat.id, connection, isolation, Vec::new(), seat.end, seat.programs);
         let running = shared.connection.await_running(seat.id);
         self.assign(seat.id, spec, theirs).await?;
-        let (addresses, listeners, _) = running.await.map_err(|_| LaunchError::LauncherGone)??;
+        let (addresses, listeners) = running.await.map_err(|_| LaunchError::LauncherGone)??;
         let (handles, files) = seat.prepared.await.map_err(|_| LaunchError::LauncherGone)??;
         tree.hold(handles.into_iter().zip(files).collect());
         timings.assign = shared.clock.elapsed() - begun;

@@ -16,9 +16,7 @@
 //! is inside. *Assign*: mounts, limits and listeners of a [`Spec`], then `execve`. [`State`] has the diagram.
 //! Several programs may share a sandbox ([`Spec::companions`]): they are as one to the walls and limits, and their ends are
 //! told apart. A program that takes long to start may be started ahead, before it is known for what ([`Spec::awaits_rest`]): the
-//! mounts and amounts that depend on it then come by [`Sandbox::complete`], into the running sandbox. Such a program may be
-//! forked by a process that has booted it before ([`Spec::zygote`]), enters the sandbox from outside and is then what an executed one
-//! is: `process/zygotes.rs`, ADR 0024.
+//! mounts and amounts that depend on it then come by [`Sandbox::complete`], into the running sandbox.
 //!
 //! # What contains a program
 //! | wall | stops |
@@ -67,6 +65,5 @@ pub use process::launcher_main;
 pub use sandbox::{ProgramEnd, Sandbox, Stop, Timings};
 pub use spec::{
     AddressVariable, COMPANIONS_MAX, LISTENERS_MAX, Link, MOUNTS_MAX, Mount, Rest, SOCKETS_MAX, SPEC_BYTES_MAX, Spec,
-    Zygote,
 };
 pub use state::State;

@@ -1,8 +1,6 @@
 //! The process tier: the helper process and everything that it starts.
 
-mod birth;
 mod cgroup;
-mod check;
 mod held;
 mod init;
 mod memory;
@@ -13,13 +11,11 @@ mod privileges;
 mod programs;
 mod raw;
 mod rootfs;
-mod script;
 mod seccomp;
 mod serve;
 mod spawn;
 mod tree;
 mod walls;
-mod zygotes;
 
 pub(crate) use cgroup::{findings as cgroup_findings, keyed};
 pub(crate) use init::Ids;

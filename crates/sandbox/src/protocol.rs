@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::process::Ids;
-use crate::{Capabilities, Exit, LauncherConfig, Rest, Spec, StepError, Usage, Zygote};
+use crate::{Capabilities, Exit, LauncherConfig, Rest, Spec, StepError, Usage};
 
 /// Longest packet in bytes: a spec (96 KiB) with JSON's escapes stays below.
 const PACKET_BYTES_MAX: usize = 200 << 10;
@@ -42,8 +42,6 @@ pub(crate) enum Request {
     Begin { id: u64 },
     /// Give a program that was started ahead the rest of its spec.
     Complete { id: u64, rest: Box<Rest> },
-    /// Start the zygote of this spec, where it is missing.
-    Raise { spec: Box<Spec> },
     /// Stop or resume it, where no freezer file was handed out.
     Freeze { id: u64, frozen: bool },
     /// End it, whatever its state.
@@ -59,7 +57,7 @@ pub(crate) enum Reply {
     Prepared { id: u64, result: Result<Vec<Handle>, StepError> },
     /// Answer to `Assign`: the addresses of the listeners. With one descriptor per listener, one pidfd per program, then
     /// the sockets.
-    Running { id: u64, result: Result<Vec<SocketAddr>, StepError>, from_zygote: bool },
+    Running { id: u64, result: Result<Vec<SocketAddr>, StepError> },
     /// Answer to `Begin`.
     Begun { id: u64, result: Result<(), StepError> },
     /// A program of a sandbox with companions has ended: 0 is the main one.
@@ -68,8 +66,6 @@ pub(crate) enum Reply {
     Completed { id: u64, result: Result<(), StepError> },
     /// Answer to `Freeze`.
     Frozen { id: u64, result: Result<(), StepError> },
-    /// These zygotes can fork programs from now on, and no others. Unasked.
-    Zygotes(Vec<Zygote>),
     /// Every process of the sandbox is gone. Sent once for each sandbox that was prepared.
     Exited { id: u64, exit: Exit, usage: Usage },
 }
@@ -99,11 +95,8 @@ pub(crate) enum Order {
     /// The ids are mapped: build the root. With one detached mount per target.
     Build { targets: Vec<Target> },
     /// Run this program. With descriptors 1–4 of the program, the output of each companion, the detached mount of the spec's
-    /// root where it has one, then one detached mount per target. One that comes from a zygote is only made room for, and
-    /// has no descriptors yet.
-    Run { spec: Box<Spec>, targets: Vec<Target>, from_zygote: bool },
-    /// No zygote forks the program after all: execute it. With its descriptors 1–4.
-    Execute,
+    /// root where it has one, then one detached mount per target.
+    Run { spec: Box<Spec>, targets: Vec<Target> },
     /// Run this program in the container that a runtime has made for it; its descriptors are there.
     RunInContainer { spec: Box<Spec>, ids: Ids },
     /// Execute the main program, which has waited for its companions.
@@ -123,9 +116,6 @@ pub(crate) struct Target {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     Built(Result<(), StepError>),
-    /// There is room for a program that comes from a zygote. With one descriptor per listener, the sockets, then the rules
-    /// of Landlock where the kernel has it.
-    Furnished(Result<Vec<SocketAddr>, StepError>),
     /// The program, or its companions, were executed. With one descriptor per listener, one pidfd per program, then
     /// the sockets.
     Running(Result<Vec<SocketAddr>, StepError>),

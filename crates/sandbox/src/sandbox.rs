@@ -20,8 +20,6 @@ use crate::{Exit, LaunchError, Rest, State, Usage};
 pub struct Timings {
     /// True when a prepared sandbox was waiting.
     pub pooled: bool,
-    /// True when the program came from a zygote ([`crate::Spec::zygote`]) and was not executed.
-    pub from_zygote: bool,
     /// Waiting for a prepared sandbox: next to nothing when pooled, else as long as `prepare`.
     pub wait: Duration,
     /// Making the empty sandbox; off the request path when pooled.

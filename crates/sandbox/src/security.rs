@@ -17,7 +17,7 @@ mod table;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::process::{ALL_WALLS, WALLS_AWAY, Wall};
-use stand::{Origin, Said, Stand};
+use stand::{Said, Stand};
 use table::{PROBES, Probe};
 
 type Walls = BTreeSet<Wall>;
@@ -48,15 +48,6 @@ fn cannot_be(away: &Walls) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_attack_is_stopped_by_its_walls_and_by_each_of_them() {
-    attack_everything(Origin::Executed).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_attack_of_a_program_from_a_zygote_is_stopped_in_the_same_way() {
-    attack_everything(Origin::Forked).await;
-}
-
-async fn attack_everything(origin: Origin) {
     if !stand::is_root() {
         return;
     }
@@ -67,9 +58,8 @@ async fn attack_everything(origin: Origin) {
     // Two at a time: making a sandbox is mostly waiting.
     let sets: Vec<_> = plan.iter().collect();
     for pair in sets.chunks(2) {
-        let attack = |(away, names): (&Walls, &BTreeSet<&'static str>)| {
-            stand::attack(away.clone(), names.clone(), &stage, origin)
-        };
+        let attack =
+            |(away, names): (&Walls, &BTreeSet<&'static str>)| stand::attack(away.clone(), names.clone(), &stage);
         match *pair {
             [first, second] => {
                 let said = tokio::join!(attack(first), attack(second));

@@ -58,11 +58,6 @@ pub struct Spec {
     /// The program is started ahead: what it will work for is not known yet, and comes by [`crate::Sandbox::complete`].
     /// Until then it has a small share of the CPU. Only with `Isolation::Process`.
     pub awaits_rest: bool,
-    /// Somebody waits for what is started ahead: it has its whole share of the CPU from the start.
-    pub is_urgent: bool,
-    /// The program need not be executed: a process that has booted it already may fork it into the sandbox. Only with
-    /// [`Spec::awaits_rest`]. Where that does not work, or not yet, the program is executed as ever.
-    pub zygote: Option<Zygote>,
     /// Programs (absolute paths inside) that run beside the main one: same user, same walls, same limits, in `/`. They are
     /// executed first; the main program waits for [`crate::Sandbox::begin`], and the sandbox ends when all have ended.
     /// Only with `Isolation::Process`, and not together with [`Spec::awaits_rest`].
@@ -72,17 +67,6 @@ pub struct Spec {
     /// Unconnected TCP sockets (IPv4) of the sandbox's own network that the server gets: with them it reaches what listens
     /// inside, and nothing else. Without isolation they are the host's.
     pub sockets: usize,
-}
-
-/// A process outside of every sandbox that has booted a program, sees what it sees, and forks it into sandboxes. It is started
-/// when the first spec asks for it, and speaks the protocol of `zygote.rs` over its descriptor 3. It runs as the launcher's user: nothing
-/// of what it loads may come from those for whom its programs work.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Zygote {
-    /// As in [`Spec::argv`], of the process that forks.
-    pub argv: Vec<String>,
-    /// Programs of one zygote share an address layout and a hash seed: only those of one brood have a zygote in common.
-    pub brood: String,
 }
 
 /// What a program that was started ahead (see [`Spec::awaits_rest`]) gets later.
@@ -157,8 +141,6 @@ impl Spec {
             folders: Vec::new(),
             links: Vec::new(),
             awaits_rest: false,
-            is_urgent: false,
-            zygote: None,
             companions: Vec::new(),
             companions_miss: Vec::new(),
             sockets: 0,
@@ -171,7 +153,7 @@ impl Spec {
             scratch_bytes: self.scratch_bytes,
             cpu_millis: self.cpu_millis,
             processes_max: self.processes_max,
-            background: self.awaits_rest && !self.is_urgent,
+            background: self.awaits_rest,
         }
     }
 
@@ -191,11 +173,6 @@ impl Spec {
         }
         if self.awaits_rest && !self.companions.is_empty() {
             return Err("what is started ahead has no companions".to_owned());
-        }
-        if let Some(zygote) = &self.zygote
-            && (!self.awaits_rest || zygote.argv.first().is_none_or(String::is_empty))
-        {
-            return Err("only what is started ahead comes from a zygote, which is a program, too".to_owned());
         }
         if self.root.is_some() && (self.awaits_rest || !self.folders.is_empty() || !self.links.is_empty()) {
             return Err("a root of its own is closed from the start: nothing is made in it".to_owned());
@@ -217,9 +194,7 @@ impl Spec {
         if let Some(name) = names.into_iter().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
             return Err(format!("{name:?} is not a name for an environment variable"));
         }
-        let zygote = self.zygote.iter().flat_map(|zygote| &zygote.argv);
-        if self.argv.iter().chain(zygote).chain(self.env.iter().map(|(_, value)| value)).any(|text| text.contains('\0'))
-        {
+        if self.argv.iter().chain(self.env.iter().map(|(_, value)| value)).any(|text| text.contains('\0')) {
             return Err("an argument or a variable contains a zero byte".to_owned());
         }
         if let Some(address) = self.listeners.iter().find(|address| !address.ip().is_loopback()) {
@@ -245,8 +220,7 @@ impl Spec {
         let addresses = self.address_env.iter().map(|a| a.name.len() + a.prefix.len());
         let companions = self.companions.iter().map(|path| path.as_os_str().len());
         let companions = companions.chain(self.root.iter().map(|root| root.as_os_str().len()));
-        let zygote = self.zygote.iter().flat_map(|zygote| zygote.argv.iter().chain([&zygote.brood])).map(String::len);
-        let addresses = addresses.chain(zygote).chain(companions).chain(self.companions_miss.iter().map(String::len));
+        let addresses = addresses.chain(companions).chain(self.companions_miss.iter().map(String::len));
         paths.chain(links).chain(env).chain(addresses).chain(self.argv.iter().map(String::len)).sum()
     }
 }
@@ -317,13 +291,8 @@ mod tests {
         Spec::new(vec!["/bin/true".to_owned()])
     }
 
-    fn zygote() -> Zygote {
-        Zygote { argv: vec!["/bin/true".to_owned()], brood: "of nobody".to_owned() }
-    }
-
     #[test]
     fn a_plain_spec_passes() {
-        assert_eq!(Spec { awaits_rest: true, zygote: Some(zygote()), ..spec() }.check(), Ok(()));
         assert_eq!(spec().check(), Ok(()));
     }
 
@@ -352,7 +321,6 @@ mod tests {
             ("or 16 sockets", Box::new(|s| s.sockets = 17)),
             ("without '..'", Box::new(|s| s.companions.push("bin/true".into()))),
             ("has no companions", Box::new(|s| (s.awaits_rest, s.companions) = (true, vec!["/bin/true".into()]))),
-            ("only what is started ahead", Box::new(|s| s.zygote = Some(zygote()))),
             ("no folder that a root", Box::new(|s| s.root = Some("/".into()))),
             ("no folder that a root", Box::new(|s| s.root = Some("/images/../etc".into()))),
             ("nothing is made in it", Box::new(|s| (s.root, s.folders) = (Some("/i".into()), vec!["/x".into()]))),

@@ -7,16 +7,14 @@ use sandbox::{Mount, Rest};
 use super::Invoker;
 use super::stems::Stem;
 use super::variables::{LAYERS_ROOT, TASK_ROOT, counts_at_start};
-use crate::FunctionVersion;
 use crate::image::ImageRoot;
 use crate::runtimes::LaunchPlan;
 
 impl Invoker {
-    /// A stem that has become the runtime of a function; `None` when none stands by and none can be forked, or when a variable of
-    /// the function only counts at the start of a process.
+    /// A stem that has become the runtime of a function; `None` when none stands by, or when a variable of the function
+    /// only counts at the start of a process.
     pub(super) async fn assigned_stem(
         &self,
-        function: &FunctionVersion,
         plan: &LaunchPlan,
         variables: &[(String, String)],
         rest: impl FnOnce() -> Rest,
@@ -24,26 +22,12 @@ impl Invoker {
         if plan.generic_argv.is_none() || counts_at_start(plan, variables) {
             return None;
         }
-        // Forks of one zygote have an address layout in common: tenants, who are strangers to each other, do not.
-        let brood = (!function.per_tenant).then(|| function.account.to_string());
-        let stems = &self.0.stems;
-        let mut stem = match stems.take(plan, brood.as_deref()) {
-            Some(stem) => stem,
-            None => match stems.forked(plan, brood.as_deref()).await {
-                Some(stem) => stem,
-                None => {
-                    stems.raise(plan, brood.as_deref());
-                    return None;
-                }
-            },
-        };
+        let mut stem = self.0.stems.take(plan)?;
         if let Err(error) = stem.sandbox.complete(rest()).await {
             tracing::warn!(%error, "a runtime that stood by cannot be given its function; another is started");
             return None;
         }
         stem.line.assign(variables).await;
-        // Only now: it must not hold up this one.
-        stems.raise(plan, brood.as_deref());
         Some(stem)
     }
 }

@@ -46,7 +46,6 @@ pub(super) fn plan(used: &ImageUse, image: &ImageRoot) -> Result<LaunchPlan, End
         environment,
         protocol: Protocol::RuntimeApi,
         generic_argv: None,
-        zygote_argv: None,
         description: DESCRIPTION.to_owned(),
     })
 }

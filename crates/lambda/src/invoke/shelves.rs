@@ -47,11 +47,6 @@ pub(super) trait Kind: Clone {
     /// How many are held ready though nobody asks for long, once one was asked for.
     fn floor(&self) -> usize;
 
-    /// Whether its shelf stays when nobody has wanted anything of it for long: there are not many of this kind.
-    fn is_lasting(&self) -> bool {
-        true
-    }
-
     /// For the operator's log.
     fn description(&self) -> String;
 }
@@ -202,11 +197,7 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         if self.are_closed() {
             return None;
         }
-        let taken = self.with_shelf(kind, kind.floor(), |shelf| {
-            // What one takes of memory may have changed.
-            shelf.kind = kind.clone();
-            shelf.take(self.clock.elapsed())
-        });
+        let taken = self.with_shelf(kind, kind.floor(), |shelf| shelf.take(self.clock.elapsed()));
         self.wake.notify_one();
         taken.flatten()
     }
@@ -219,16 +210,6 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
             self.wake.notify_one();
         }
         taken.flatten()
-    }
-
-    /// One of `kind`, if one stands by. That none does tells nothing about how many should.
-    pub(super) fn take_left(&self, kind: &K) -> Option<S> {
-        let key = kind.key()?;
-        let mut shelves = self.shelves.lock();
-        let shelf = shelves.get_mut(&key).filter(|shelf| shelf.ready.iter().any(S::is_alive))?;
-        let taken = shelf.take(self.clock.elapsed());
-        self.wake.notify_one();
-        taken
     }
 
     /// Puts back what was taken and not used. Returns what has to go for it, or itself where none are held any more.
@@ -440,12 +421,11 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
             }
             *period_at = now + PERIOD;
         }
-        self.shelves.lock().retain(|_, shelf| {
+        for shelf in self.shelves.lock().values_mut() {
             shelf.ready.retain(S::is_alive);
             shelf.demand.period(shelf.ready.len());
             shelf.ready.truncate(shelf.demand.target());
-            shelf.kind.is_lasting() || shelf.making > 0 || shelf.demand.target() > 0
-        });
+        }
     }
 }
 

@@ -274,7 +274,7 @@ impl Invoker {
         if external.is_empty()
             && function.managed.is_none()
             && let Some(Stem { sandbox, line }) =
-                self.assigned_stem(function, &plan, &variables, || self.rest(function, folders.clone())).await
+                self.assigned_stem(&plan, &variables, || self.rest(function, folders.clone())).await
         {
             return Ok(Launched { sandbox, line: Some(line), held: None });
         }
@@ -405,8 +405,6 @@ impl Invoker {
             folders: Vec::new(),
             links,
             awaits_rest: false,
-            is_urgent: true,
-            zygote: None,
             companions: Vec::new(),
             companions_miss: VARIABLES_MISSED.map(str::to_owned).to_vec(),
             sockets: 1,

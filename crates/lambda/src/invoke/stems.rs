@@ -5,17 +5,14 @@
 //!              in a sandbox of its own that awaits its rest                          │ surplus, dead: dropped
 //! ```
 //! A stem has run our bootstrap and nothing else. It becomes the environment of one function version by its mounts, amounts
-//! and variables, and never comes back (L12). No two share a random state or an id (L18).
-//!
-//! Those of a shelf that belongs to one account are forks of that account's zygote, where the runtime has one (ADR 0024): cheaper to make
-//! and smaller. They share an address layout and a hash seed with each other, and with nobody else's. Those of no account yet are
-//! processes that were started, not copies.
+//! and variables, and never comes back (L12). Each is a process that was started, not a copy of one: no two share a random
+//! state, an address layout or an id (L18).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::{AddressVariable, Isolation, Launcher, Link, Mount, Sandbox, Spec, Zygote};
+use sandbox::{AddressVariable, Isolation, Launcher, Link, Mount, Sandbox, Spec};
 use sys::Clock;
 use sys::task::{CancellationToken, DropGuard};
 
@@ -28,12 +25,8 @@ use crate::runtimes::{LaunchPlan, Runtimes};
 
 /// How long a runtime may take until it stands by; on a busy machine its boot waits for everybody else.
 const BOOT_MAX: Duration = Duration::from_secs(60);
-/// How long a fork may take that somebody waits for.
-const FORK_MAX: Duration = Duration::from_secs(5);
 /// What one stem is taken to need, in MB: measured, with what its children of the page cache share left out.
 const STEM_MB: u32 = 24;
-/// The same of one that is a fork.
-const FORKED_MB: u32 = 8;
 /// Memory limit while nothing is known about the function.
 const BOOT_MEMORY_BYTES: u64 = 512 << 20;
 const BOOT_SCRATCH_BYTES: u64 = 16 << 20;
@@ -53,53 +46,23 @@ impl Standing for Stem {
     }
 }
 
-/// What all stems of one shelf are.
-#[derive(Clone)]
-struct Stock {
-    plan: LaunchPlan,
-    /// The account whose functions alone they are for.
-    brood: Option<String>,
-    /// A zygote forks them: they are small.
-    is_forked: bool,
-}
+impl Kind for LaunchPlan {
+    type Key = Vec<String>;
 
-impl Stock {
-    fn of(plan: &LaunchPlan, brood: Option<&str>) -> Self {
-        Self { plan: plan.clone(), brood: brood.map(str::to_owned), is_forked: false }
-    }
-
-    /// The same, as it is made now.
-    fn now(self, launcher: &Launcher) -> Self {
-        let is_forked = self.zygote().is_some_and(|zygote| launcher.has_zygote(&zygote));
-        Self { is_forked, ..self }
-    }
-
-    fn zygote(&self) -> Option<Zygote> {
-        Some(Zygote { argv: self.plan.zygote_argv.clone()?, brood: self.brood.clone()? })
-    }
-}
-
-impl Kind for Stock {
-    type Key = (Vec<String>, Option<String>);
-
-    fn key(&self) -> Option<Self::Key> {
-        Some((self.plan.generic_argv.clone()?, self.brood.clone()))
+    fn key(&self) -> Option<Vec<String>> {
+        self.generic_argv.clone()
     }
 
     fn memory_mb(&self) -> u32 {
-        if self.is_forked { FORKED_MB } else { STEM_MB }
+        STEM_MB
     }
 
     fn floor(&self) -> usize {
         0
     }
 
-    fn is_lasting(&self) -> bool {
-        self.brood.is_none()
-    }
-
     fn description(&self) -> String {
-        self.plan.description.clone()
+        self.description.clone()
     }
 }
 
@@ -114,7 +77,7 @@ struct Shared {
     launcher: Launcher,
     egress: Egress,
     payloads: PayloadLimits,
-    shelves: Arc<Shelves<Stock, Stem>>,
+    shelves: Arc<Shelves<LaunchPlan, Stem>>,
     closed: CancellationToken,
 }
 
@@ -139,51 +102,23 @@ impl Stems {
         for identifier in runtimes.newest() {
             // A generic runtime depends on no package.
             if let Ok(plan) = runtimes.plan(&identifier, std::path::Path::new("/")) {
-                shared.shelves.hold(&Stock::of(&plan, None));
+                shared.shelves.hold(&plan);
             }
         }
         drop(sys::task::spawn("stems", async move {
             loop {
                 tokio::select! {
                     () = closed.cancelled() => return,
-                    () = shared.shelves.turn(|stock| shared.boot(stock)) => {}
+                    () = shared.shelves.turn(|plan| shared.boot(plan)) => {}
                 }
             }
         }));
         stems
     }
 
-    /// A stem of the runtime that `plan` starts, if one stands by: of the account's own, or of nobody's. Either way more will soon
-    /// be. Without `brood` only of nobody's.
-    pub(super) fn take(&self, plan: &LaunchPlan, brood: Option<&str>) -> Option<Stem> {
-        let shelves = &self.shared.shelves;
-        match brood.filter(|_| plan.zygote_argv.is_some()) {
-            Some(brood) => {
-                let own = shelves.take(&Stock::of(plan, Some(brood)).now(&self.shared.launcher));
-                own.or_else(|| shelves.take_left(&Stock::of(plan, None)))
-            }
-            None => shelves.take(&Stock::of(plan, None)),
-        }
-    }
-
-    /// A stem that is forked now, for somebody who waits; `None` where no zygote can do it, or it went wrong.
-    pub(super) async fn forked(&self, plan: &LaunchPlan, brood: Option<&str>) -> Option<Stem> {
-        let stock = Stock::of(plan, brood).now(&self.shared.launcher);
-        if self.shared.closed.is_cancelled() || !stock.is_forked {
-            return None;
-        }
-        let forked = self.shared.clock.timeout(FORK_MAX, self.shared.stand_by(&stock, true)).await;
-        let forked = forked.unwrap_or_else(|| Err(format!("not up after {} s", FORK_MAX.as_secs())));
-        forked.inspect_err(|cause| tracing::warn!(cause, "a runtime could not be forked; it is started")).ok()
-    }
-
-    /// Has what forks the stems of an account started, where it is missing: it has called, and may do so again.
-    pub(super) fn raise(&self, plan: &LaunchPlan, brood: Option<&str>) {
-        let stock = Stock::of(plan, brood).now(&self.shared.launcher);
-        let is_wanted = stock.zygote().is_some() && !stock.is_forked && !self.shared.shelves.are_closed();
-        if is_wanted && !self.shared.closed.is_cancelled() {
-            self.shared.launcher.raise(spec(&stock, &self.shared.egress));
-        }
+    /// A stem of the runtime that `plan` starts, if one stands by. Either way more will soon be.
+    pub(super) fn take(&self, plan: &LaunchPlan) -> Option<Stem> {
+        self.shared.shelves.take(plan)
     }
 
     /// Runtimes that stand by now.
@@ -199,16 +134,15 @@ impl Stems {
 }
 
 impl Shared {
-    async fn boot(&self, stock: Stock) -> Result<Stem, Unmade> {
-        let booted = self.clock.timeout(BOOT_MAX, self.stand_by(&stock, false)).await;
+    async fn boot(&self, plan: LaunchPlan) -> Result<Stem, Unmade> {
+        let booted = self.clock.timeout(BOOT_MAX, self.stand_by(&plan)).await;
         let booted = booted.unwrap_or_else(|| Err(format!("not up after {} s", BOOT_MAX.as_secs())));
         booted.map_err(Unmade::Failed)
     }
 
     /// Starts a generic runtime and waits until it stands by.
-    async fn stand_by(&self, stock: &Stock, is_urgent: bool) -> Result<Stem, String> {
-        let spec = Spec { is_urgent, ..spec(stock, &self.egress) };
-        let mut sandbox = self.launcher.launch(spec).await.map_err(|error| error.to_string())?;
+    async fn stand_by(&self, plan: &LaunchPlan) -> Result<Stem, String> {
+        let mut sandbox = self.launcher.launch(spec(plan, &self.egress)).await.map_err(|error| error.to_string())?;
         let channel = sandbox.take_channel().ok_or("no channel")?;
         let mut line = FrameLine::new(channel, self.payloads);
         match line.listen().await {
@@ -219,8 +153,7 @@ impl Shared {
 }
 
 /// The sandbox of a stem: everything that does not depend on the function.
-fn spec(stock: &Stock, egress: &Egress) -> Spec {
-    let plan = &stock.plan;
+fn spec(plan: &LaunchPlan, egress: &Egress) -> Spec {
     let mounts = plan.mounts.iter().map(|(source, target)| Mount { source: source.clone(), target: target.clone() });
     let mut spec = Spec::new(plan.generic_argv.clone().unwrap_or_default());
     spec.mounts = mounts.collect();
@@ -234,7 +167,6 @@ fn spec(stock: &Stock, egress: &Egress) -> Spec {
     spec.links = links(plan);
     spec.folders = FOLDERS.map(Into::into).to_vec();
     spec.awaits_rest = true;
-    spec.zygote = stock.zygote();
     spec.sockets = 1;
     spec
 }

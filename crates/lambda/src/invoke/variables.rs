@@ -143,7 +143,6 @@ mod tests {
             environment: vec![("NODE_PATH".to_owned(), "/opt/nodejs".to_owned())],
             protocol: Protocol::Frames,
             generic_argv: None,
-            zygote_argv: None,
             description: String::new(),
         }
     }

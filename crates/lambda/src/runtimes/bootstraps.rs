@@ -15,9 +15,6 @@ pub(super) const PYTHON_ENTRY: &str = "bootstrap.py";
 /// The file that a generic python is started with.
 pub(super) const PYTHON_GENERIC_ENTRY: &str = "generic.py";
 
-/// The argument with which a generic python is forked from and not executed.
-pub(super) const PYTHON_ZYGOTE_ARGUMENT: &str = "zygote";
-
 const NODE: &[(&str, &str)] = &[
     ("bootstrap.cjs", include_str!("../../bootstraps/node/bootstrap.cjs")),
     ("bundle.cjs", include_str!("../../bootstraps/node/bundle.cjs")),
@@ -52,7 +49,6 @@ const PYTHON: &[(&str, &str)] = &[
     ("tinderbox_runtime/serve.py", include_str!("../../bootstraps/python/tinderbox_runtime/serve.py")),
     ("tinderbox_runtime/sink.py", include_str!("../../bootstraps/python/tinderbox_runtime/sink.py")),
     ("tinderbox_runtime/snapshot.py", include_str!("../../bootstraps/python/tinderbox_runtime/snapshot.py")),
-    ("tinderbox_runtime/zygote.py", include_str!("../../bootstraps/python/tinderbox_runtime/zygote.py")),
 ];
 
 /// Folders with our bootstraps, ready to be mounted read-only.

@@ -90,8 +90,6 @@ pub struct LaunchPlan {
     pub(crate) protocol: Protocol,
     /// Program and arguments that start the same runtime before it is known for which function.
     pub(crate) generic_argv: Option<Vec<String>>,
-    /// Program and arguments that fork what `generic_argv` starts, where the runtime can be forked (ADR 0024).
-    pub(crate) zygote_argv: Option<Vec<String>>,
     /// For `AWS_EXECUTION_ENV` and the `INIT_START` line, such as `node 24.19.0`.
     pub description: String,
 }
@@ -169,7 +167,6 @@ impl Runtimes {
                 LaunchPlan {
                     argv: argv(bootstraps::NODE_ENTRY),
                     generic_argv: Some(argv(bootstraps::NODE_GENERIC_ENTRY)),
-                    zygote_argv: None,
                     mounts,
                     links: node_links(node),
                     environment: vec![("NODE_PATH".to_owned(), node_path(node)), path(node)],
@@ -182,12 +179,9 @@ impl Runtimes {
                 add_folders(&mut mounts, &python.folders);
                 // Half of a Python start is `site`; the bootstrap adds back what functions rely on.
                 let argv = |entry| vec![display(&python.executable), "-S".to_owned(), format!("{RUNTIME_DIR}/{entry}")];
-                let generic = argv(bootstraps::PYTHON_GENERIC_ENTRY);
-                let zygote = generic.iter().cloned().chain([bootstraps::PYTHON_ZYGOTE_ARGUMENT.to_owned()]).collect();
                 LaunchPlan {
                     argv: argv(bootstraps::PYTHON_ENTRY),
-                    generic_argv: Some(generic),
-                    zygote_argv: Some(zygote),
+                    generic_argv: Some(argv(bootstraps::PYTHON_GENERIC_ENTRY)),
                     mounts,
                     links: Vec::new(),
                     environment: vec![("PYTHONPATH".to_owned(), python_path(python)), path(python)],
@@ -201,7 +195,6 @@ impl Runtimes {
                 LaunchPlan {
                     argv: vec![format!("{RUNTIME_DIR}/bootstrap")],
                     generic_argv: None,
-                    zygote_argv: None,
                     mounts,
                     links: Vec::new(),
                     environment: Vec::new(),
@@ -218,7 +211,6 @@ impl Runtimes {
                 LaunchPlan {
                     argv: vec![inside.to_owned()],
                     generic_argv: None,
-                    zygote_argv: None,
                     mounts,
                     links: Vec::new(),
                     environment: Vec::new(),

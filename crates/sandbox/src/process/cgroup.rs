@@ -84,11 +84,6 @@ pub(crate) struct Layout {
     bases: Vec<PathBuf>,
 }
 
-/// What the groups of a sandbox are called.
-pub(crate) fn of_sandbox(id: u64) -> String {
-    format!("s{id}")
-}
-
 impl Layout {
     /// Finds the controllers that this process may use, makes the helper's group in each and removes what dead helpers left.
     pub(crate) fn set_up() -> Self {
@@ -122,11 +117,11 @@ impl Layout {
         self.sites.iter().any(|site| site.controller == controller)
     }
 
-    /// Makes the groups of one sandbox, or of something else that a sandbox's program needs.
-    pub(crate) fn create(&self, name: &str) -> io::Result<Group> {
+    /// Makes the groups of one sandbox.
+    pub(crate) fn create(&self, id: u64) -> io::Result<Group> {
         let mut group = Group::none();
         for site in &self.sites {
-            let directory = site.base.join(&self.group).join(name);
+            let directory = site.base.join(&self.group).join(format!("s{id}"));
             if let Err(error) = make_directory(&directory) {
                 group.remove();
                 return Err(error);
@@ -145,8 +140,8 @@ impl Layout {
     /// (version 1), or under the root of the hierarchy.
     pub(crate) fn path_for_runtime(&self, id: u64) -> String {
         match self.sites.iter().all(|site| site.version == Version::V2) {
-            true => format!("/{}/{}", self.group, of_sandbox(id)),
-            false => format!("{}/{}", self.group, of_sandbox(id)),
+            true => format!("/{}/s{id}", self.group),
+            false => format!("{}/s{id}", self.group),
         }
     }
 
@@ -154,7 +149,7 @@ impl Layout {
     pub(crate) fn remove_in_all(&self, id: u64) {
         for base in &self.bases {
             // Most runtimes have removed it.
-            let _ = fs::remove_dir(base.join(&self.group).join(of_sandbox(id)));
+            let _ = fs::remove_dir(base.join(&self.group).join(format!("s{id}")));
         }
     }
 
@@ -397,12 +392,6 @@ impl Group {
 /// A v1 task that moves itself needs no lock over all processes; moving another waits for a grace period of RCU, some 10 ms.
 pub(crate) fn enter(doors: &[fs::File]) -> io::Result<()> {
     doors.iter().try_for_each(|mut door| io::Write::write_all(&mut door, b"0"))
-}
-
-/// Moves a process of one thread through the doors.
-pub(crate) fn move_into(doors: &[fs::File], pid: Pid) -> io::Result<()> {
-    let pid = pid.as_raw_nonzero().to_string();
-    doors.iter().try_for_each(|mut door| io::Write::write_all(&mut door, pid.as_bytes()))
 }
 
 /// The number after `key` in a file of `key value` lines.

@@ -60,10 +60,7 @@ pub(crate) struct Init<'helper> {
 impl Init<'_> {
     /// Runs to the end of the sandbox. Every error is reported to the helper first.
     pub(crate) fn run(self) -> Result<(), StepError> {
-        let Init { control, mut ids, filter } = self;
-        if !stands(Wall::OwnIdOfInit) {
-            ids.init = ids.program;
-        }
+        let Init { control, ids, filter } = self;
         let Some((Order::Build { targets }, mounts)) = self::receive::<Order>(&control)? else { return Ok(()) };
         let pieces = mounts.into_iter().zip(targets).collect();
         let built = build(pieces, ids);
@@ -72,84 +69,25 @@ impl Init<'_> {
         if failed {
             return Ok(());
         }
-        let Some((Order::Run { spec, targets, from_zygote }, mut descriptors)) = self::receive::<Order>(&control)?
-        else {
+        let Some((Order::Run { spec, targets }, descriptors)) = self::receive::<Order>(&control)? else {
             return Ok(());
         };
-        let network = furnish(&spec, targets, &mut descriptors, ids, from_zygote);
-        if from_zygote {
-            match make_room(&control, network, ids.init)? {
-                Some((network, descriptors)) => run(&control, &spec, Ok(network), descriptors, ids, filter),
-                None => Ok(()),
+        match start(&spec, targets, descriptors, ids, filter) {
+            Err(error) => report(&control, &Report::Running(Err(error)), &[]),
+            Ok((Started { programs, held }, Network { addresses, listeners, sockets })) => {
+                let pidfds = programs.pidfds()?;
+                let others = pidfds.iter().chain(&sockets).map(AsFd::as_fd);
+                let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(others).collect();
+                report(&control, &Report::Running(Ok(addresses)), &descriptors)?;
+                drop(descriptors);
+                drop((listeners, sockets));
+                if spec.awaits_rest && !complete(&control, programs.main(), ids.init)? {
+                    return Ok(());
+                }
+                attend(&control, programs, held, pidfds)
             }
-        } else {
-            run(&control, &spec, network, descriptors, ids, filter)
         }
     }
-}
-
-/// Starts the programs of a sandbox that has been furnished for them, and stays until they have ended.
-fn run(
-    control: &OwnedFd,
-    spec: &Spec,
-    network: Result<Network, StepError>,
-    mut descriptors: Vec<OwnedFd>,
-    ids: Ids,
-    filter: &BpfProgram,
-) -> Result<(), StepError> {
-    let started = network.and_then(|network| {
-        if descriptors.len() != 4 + spec.companions.len() {
-            return Err(StepError::new("exec", "descriptors", rustix::io::Errno::BADMSG));
-        }
-        let outputs = descriptors.split_off(4);
-        let started = execute_all(spec, &network.addresses, &descriptors, &outputs, ids, filter)?;
-        Ok((network, started))
-    });
-    // Held here, the ends of the programs' pipes would never close.
-    drop(descriptors);
-    let (Network { addresses, listeners, sockets }, Started { programs, held }) = match started {
-        Ok(started) => started,
-        Err(error) => return report(control, &Report::Running(Err(error)), &[]),
-    };
-    let pidfds = programs.pidfds()?;
-    let others = pidfds.iter().chain(&sockets).map(AsFd::as_fd);
-    let all: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(others).collect();
-    report(control, &Report::Running(Ok(addresses)), &all)?;
-    drop(all);
-    drop((listeners, sockets));
-    if spec.awaits_rest && !complete(control, programs.main(), ids.init)? {
-        return Ok(());
-    }
-    attend(control, programs, held, pidfds)
-}
-
-/// Has a zygote fork the program into this sandbox, and stays until that has its rest and ends. The other way back: there is
-/// none, so the program is to be executed, with these descriptors.
-fn make_room(
-    control: &OwnedFd,
-    network: Result<Network, StepError>,
-    own: Owner,
-) -> Result<Option<(Network, Vec<OwnedFd>)>, StepError> {
-    let rules = if stands(Wall::Landlock) { privileges::landlock_rules() } else { Ok(None) };
-    let (network, rules) = match network.and_then(|network| rules.map(|rules| (network, rules))) {
-        Ok(ready) => ready,
-        Err(error) => return report(control, &Report::Furnished(Err(error)), &[]).map(|()| None),
-    };
-    let others = network.sockets.iter().chain(&rules).map(AsFd::as_fd);
-    let descriptors: Vec<BorrowedFd<'_>> = network.listeners.iter().map(AsFd::as_fd).chain(others).collect();
-    report(control, &Report::Furnished(Ok(network.addresses.clone())), &descriptors)?;
-    let (scratch_bytes, targets, descriptors) = match self::receive::<Order>(control)? {
-        Some((Order::Execute, descriptors)) => return Ok(Some((network, descriptors))),
-        Some((Order::Complete { scratch_bytes, targets }, descriptors)) => (scratch_bytes, targets, descriptors),
-        _ => return Ok(None),
-    };
-    drop((network, rules));
-    if add_rest(control, scratch_bytes, targets, descriptors, own)? {
-        // The program is the helper's child, and this process ends when the helper says so; what else dies here leaves nothing.
-        raw::ignore_children();
-        while self::receive::<Order>(control)?.is_some() {}
-    }
-    Ok(None)
 }
 
 /// Has the main program executed when it is time, and reaps until all programs have ended.
@@ -243,31 +181,34 @@ impl Network {
     }
 }
 
-/// Makes what the spec asks for. Of the descriptors those of the programs are left.
-fn furnish(
+/// Makes what the spec asks for and executes the program, or its companions.
+fn start(
     spec: &Spec,
     targets: Vec<Target>,
-    descriptors: &mut Vec<OwnedFd>,
+    mut descriptors: Vec<OwnedFd>,
     ids: Ids,
-    from_zygote: bool,
-) -> Result<Network, StepError> {
-    let own = if from_zygote { 0 } else { 4 + spec.companions.len() };
+    filter: &BpfProgram,
+) -> Result<(Started, Network), StepError> {
+    let count = spec.companions.len();
     let roots = usize::from(spec.root.is_some());
-    if descriptors.len() != own + roots + targets.len() {
+    if descriptors.len() != 4 + count + roots + targets.len() {
         return Err(StepError::new("mount", "descriptors", rustix::io::Errno::BADMSG));
     }
-    let mounts = descriptors.split_off(own + roots);
-    if let Some(image) = descriptors.drain(own..).next() {
+    let mounts = descriptors.split_off(4 + count + roots);
+    if let Some(image) = descriptors.drain(4 + count..).next() {
         rootfs::enter_image(&image)?;
     }
     rootfs::add(mounts.into_iter().zip(targets).collect())?;
+    let outputs = descriptors.split_off(4);
     rootfs::add_folders(&spec.folders)?;
     rootfs::add_links(&spec.links)?;
     rootfs::add_scratch(spec.scratch_bytes, ids.program)?;
     if !spec.awaits_rest {
         rootfs::close()?;
     }
-    Network::open(spec)
+    let network = Network::open(spec)?;
+    let started = execute_all(spec, &network.addresses, &descriptors, &outputs, ids, filter)?;
+    Ok((started, network))
 }
 
 /// Executes the program of a spec, or its companions, with no privilege and behind the walls that a process puts around
@@ -281,6 +222,7 @@ fn execute_all(
     filter: &BpfProgram,
 ) -> Result<Started, StepError> {
     let Ids { init, program, .. } = ids;
+    let init = if stands(Wall::OwnIdOfInit) { init } else { program };
     let confine = || {
         privileges::limit(spec)?;
         if stands(Wall::Privileges) {
@@ -333,17 +275,6 @@ fn complete(control: &OwnedFd, program: Pid, own: Owner) -> Result<bool, StepErr
     let Some((Order::Complete { scratch_bytes, targets }, descriptors)) = self::receive::<Order>(control)? else {
         return Ok(false);
     };
-    add_rest(control, scratch_bytes, targets, descriptors, own)
-}
-
-/// Adds the rest of a spec and gives up every privilege; false when that went wrong.
-fn add_rest(
-    control: &OwnedFd,
-    scratch_bytes: u64,
-    targets: Vec<Target>,
-    descriptors: Vec<OwnedFd>,
-    own: Owner,
-) -> Result<bool, StepError> {
     let added = rootfs::add(descriptors.into_iter().zip(targets).collect())
         .and_then(|()| rootfs::resize_scratch(scratch_bytes))
         .and_then(|()| rootfs::close())

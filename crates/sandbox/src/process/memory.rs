@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::process::cgroup::{Alarm, Group};
@@ -32,7 +32,6 @@ const HELPER: u64 = u64::MAX;
 /// The helper's side.
 pub(crate) struct Watch {
     socket: OwnedFd,
-    pid: Pid,
 }
 
 /// A program to watch.
@@ -48,13 +47,9 @@ impl Watch {
     pub(crate) fn start() -> io::Result<Self> {
         let (ours, theirs) = protocol::socket_pair()?;
         match raw::fork()? {
-            Fork::Parent(pid, _) => Ok(Self { socket: ours, pid }),
+            Fork::Parent(..) => Ok(Self { socket: ours }),
             Fork::Child => init::leave(move || watch_from(theirs)),
         }
-    }
-
-    pub(crate) fn pid(&self) -> Pid {
-        self.pid
     }
 
     pub(crate) fn socket(&self) -> &OwnedFd {

@@ -71,19 +71,6 @@ impl Mode {
         }
     }
 
-    /// Uid and gid of the program in slot `slot` as the host counts.
-    pub(crate) fn host_id_of_program(self, slot: u32) -> u32 {
-        match self {
-            Self::Mapped { uid_first } | Self::Plain { uid_first } => host_ids(uid_first, slot).1,
-            Self::Unprivileged => 0,
-        }
-    }
-
-    /// The flags with which a process moves into all namespaces of a sandbox.
-    pub(crate) fn flags_to_enter(self) -> libc::c_int {
-        self.flags() | if has_cgroup_namespace() { libc::CLONE_NEWCGROUP } else { 0 }
-    }
-
     /// Writes the id maps of a new sandbox; it must be waiting.
     pub(crate) fn map_ids(self, pid: Pid, slot: u32) -> io::Result<()> {
         let directory = format!("/proc/{}", pid.as_raw_nonzero());
@@ -106,14 +93,10 @@ fn host_ids(uid_first: u32, slot: u32) -> (u32, u32) {
     (uid_first + 2 * slot, uid_first + 2 * slot + 1)
 }
 
-fn has_cgroup_namespace() -> bool {
-    stands(Wall::CgroupNamespace) && fs::exists("/proc/self/ns/cgroup").unwrap_or(false)
-}
-
 /// Makes the groups that this process is in the roots of what it and its children see. After it has entered them: a
 /// namespace made with the process would have the helper's groups for roots, and show their names.
 pub(crate) fn become_root_of_cgroups() -> io::Result<()> {
-    match has_cgroup_namespace() {
+    match stands(Wall::CgroupNamespace) && fs::exists("/proc/self/ns/cgroup").unwrap_or(false) {
         true => crate::process::raw::unshare(rustix::thread::UnshareFlags::NEWCGROUP),
         false => Ok(()),
     }

@@ -1,11 +1,10 @@
 //! Giving up every privilege, in the order in which each step still allows the next.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreated,
-    RulesetCreatedAttr, Scope,
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    Scope,
 };
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets};
@@ -16,30 +15,24 @@ use crate::{Spec, StepError};
 /// The newest Landlock that we ask for; older kernels give what they have.
 const LANDLOCK: ABI = ABI::V6;
 
-/// What set-uid programs, uid 0 and changes of ids give to a program: nothing, for ever.
-pub(crate) const SECURE_BITS: CapabilitiesSecureBits = CapabilitiesSecureBits::NO_ROOT
-    .union(CapabilitiesSecureBits::NO_ROOT_LOCKED)
-    .union(CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED)
-    .union(CapabilitiesSecureBits::KEEP_CAPS_LOCKED);
-
-/// The limits that belong to a process and not to a cgroup, hard and soft.
-pub(crate) fn limits(spec: &Spec) -> impl Iterator<Item = (Resource, u64)> {
-    let files = stands(Wall::OpenFilesLimit).then_some((Resource::Nofile, u64::from(spec.open_files_max)));
-    // The second wall behind the pids cgroup, and the only one where there is none.
-    let processes = stands(Wall::ProcessesLimit).then_some((Resource::Nproc, u64::from(spec.processes_max) + 1));
-    let always = [(Resource::Core, 0), (Resource::Memlock, 64 << 10), (Resource::Msgqueue, 0)];
-    // A hard limit can be lowered but not raised: without CAP_SYS_RESOURCE the host's own is the most there is.
-    let most = |resource| rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-    always.into_iter().chain(files).chain(processes).map(move |(resource, value)| (resource, value.min(most(resource))))
-}
-
 /// Sets the limits that belong to a process and not to a cgroup.
 pub(crate) fn limit(spec: &Spec) -> Result<(), StepError> {
-    for (resource, value) in limits(spec) {
-        rustix::process::setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
-            .map_err(|error| StepError::new("limits", format!("{resource:?}"), error))?;
+    let set = |resource, value: u64| {
+        // A hard limit can be lowered but not raised: without CAP_SYS_RESOURCE the host's own is the most there is.
+        let hard = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX).min(value);
+        rustix::process::setrlimit(resource, Rlimit { current: Some(hard), maximum: Some(hard) })
+            .map_err(|error| StepError::new("limits", format!("{resource:?}"), error))
+    };
+    set(Resource::Core, 0)?;
+    if stands(Wall::OpenFilesLimit) {
+        set(Resource::Nofile, u64::from(spec.open_files_max))?;
     }
-    Ok(())
+    // The second wall behind the pids cgroup, and the only one where there is none.
+    if stands(Wall::ProcessesLimit) {
+        set(Resource::Nproc, u64::from(spec.processes_max) + 1)?;
+    }
+    set(Resource::Memlock, 64 << 10)?;
+    set(Resource::Msgqueue, 0)
 }
 
 /// Becomes `uid`:`gid` with no capability in any set, for ever.
@@ -53,7 +46,11 @@ pub(crate) fn drop_all(uid: u32, gid: u32) -> Result<(), StepError> {
             Err(error) => return Err(fail("bounding set")(error)),
         }
     }
-    rustix::thread::set_capabilities_secure_bits(SECURE_BITS).map_err(fail("secure bits"))?;
+    let bits = CapabilitiesSecureBits::NO_ROOT
+        | CapabilitiesSecureBits::NO_ROOT_LOCKED
+        | CapabilitiesSecureBits::NO_SETUID_FIXUP_LOCKED
+        | CapabilitiesSecureBits::KEEP_CAPS_LOCKED;
+    rustix::thread::set_capabilities_secure_bits(bits).map_err(fail("secure bits"))?;
     become_ids(uid, gid)?;
     rustix::thread::clear_ambient_capability_set().map_err(fail("ambient set"))?;
     let none = CapabilitySet::empty();
@@ -96,21 +93,8 @@ pub(crate) fn landlock_abi() -> u32 {
 /// A wall behind the mount namespace: read and execute everywhere, write only to `/tmp` and the devices, and no signals
 /// or abstract sockets beyond this sandbox. Does what this kernel can.
 pub(crate) fn landlock() -> Result<(), StepError> {
-    ruleset()?.restrict_self().map(drop).map_err(landlock_failed)
-}
-
-/// The same wall for a process that comes in from outside: `None` where the kernel has no Landlock. The rules name what this
-/// process sees.
-pub(crate) fn landlock_rules() -> Result<Option<OwnedFd>, StepError> {
-    ruleset().map(Into::into)
-}
-
-fn landlock_failed(error: landlock::RulesetError) -> StepError {
-    StepError { step: "landlock".to_owned(), detail: error.to_string(), errno: 0 }
-}
-
-fn ruleset() -> Result<RulesetCreated, StepError> {
-    let fail = landlock_failed;
+    let fail =
+        |error: landlock::RulesetError| StepError { step: "landlock".to_owned(), detail: error.to_string(), errno: 0 };
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(LANDLOCK))
@@ -133,5 +117,5 @@ fn ruleset() -> Result<RulesetCreated, StepError> {
         let access = if path.starts_with("/dev/") { access & AccessFs::from_file(LANDLOCK) } else { access };
         ruleset = ruleset.add_rule(PathBeneath::new(fd, access)).map_err(fail)?;
     }
-    Ok(ruleset)
+    ruleset.restrict_self().map(drop).map_err(fail)
 }

@@ -167,13 +167,6 @@ pub(crate) fn reset_signals() {
     }
 }
 
-/// Lets the kernel reap this process's children.
-pub(crate) fn ignore_children() {
-    // SAFETY: SIG_IGN installs no code.
-    // JUSTIFICATION: the first process of a sandbox whose program is another's child has nobody to wait for.
-    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-}
-
 fn check(result: libc::c_int) -> io::Result<()> {
     match result {
         ..0 => Err(io::Error::last_os_error()),

@@ -356,9 +356,6 @@ pub(crate) fn add_scratch(scratch_bytes: u64, owner: Owner) -> Result<(), StepEr
 
 /// Changes the quota of `/tmp`.
 pub(crate) fn resize_scratch(scratch_bytes: u64) -> Result<(), StepError> {
-    if !stands(Wall::ScratchQuota) {
-        return Ok(());
-    }
     let scratch = fspick(CWD, "/tmp", FsPickFlags::FSPICK_CLOEXEC).map_err(step("pick /tmp"))?;
     let (bytes, inodes) = scratch_quota(scratch_bytes);
     for (key, value) in [("size", bytes), ("nr_inodes", inodes)] {

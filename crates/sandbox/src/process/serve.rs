@@ -8,10 +8,8 @@
 //! When the server's end of the socket closes, for whatever reason, every sandbox is killed, its cgroups are removed and
 //! the helper ends.
 
-mod births;
 mod containers;
 
-use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,19 +18,15 @@ use std::path::PathBuf;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use rustix::process::Signal;
+use rustix::process::{Signal, WaitOptions};
 use seccompiler::BpfProgram;
 
-use births::Program;
-
-use crate::process::birth::Birth;
 use crate::process::cgroup::{Controller, Group, Layout};
 use crate::process::memory::Watch;
 use crate::process::namespaces::{self, Mode};
 use crate::process::oci::Runtime;
 use crate::process::spawn::{self, Spawned};
 use crate::process::walls::{Wall, stands};
-use crate::process::zygotes::Zygotes;
 use crate::process::{init, oci, privileges, raw, rootfs, seccomp, tree};
 use crate::protocol::{self, Handle, Order, Reply, Report, Request, Target};
 use crate::spec::Amounts;
@@ -43,18 +37,12 @@ use containers::{Contained, Containers};
 const SERVER: u64 = u64::MAX;
 /// The number of the memory watch's socket.
 const WATCH: u64 = u64::MAX - 1;
-const TOKENS: u64 = 5;
+const TOKENS: u64 = 3;
 const ENDED: u64 = 1;
-/// The answers of a fork that is to be its program.
-const STATUS: u64 = 2;
-/// The program that came from a zygote.
-const PROGRAM: u64 = 3;
 /// A process of the OCI runtime's.
-const RUNTIME: u64 = 4;
+const RUNTIME: u64 = 2;
 /// Sandboxes that may wait to be prepared while the launcher is busy with others.
 const PREPARE_BACKLOG_MAX: usize = 8;
-/// How often zygotes that nobody uses are looked for, in seconds.
-const ZYGOTES_LOOK_S: i64 = 60;
 /// Pause before the kernel is asked again to let go of a cgroup.
 const STALE_RETRY_NS: i64 = 20_000_000;
 /// How often the end waits a millisecond for the kernel to let go of a cgroup.
@@ -85,11 +73,6 @@ fn run() -> Result<(), StepError> {
     else {
         return Ok(());
     };
-    if config.isolation != Isolation::None {
-        // What a zygote's fork leaves behind on its way into a sandbox becomes this process's child, and so does the first process
-        // of a container, whose parent is the runtime's process, which does not stay.
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(fail("subreaper"))?;
-    }
     let mut helper = match LauncherProcess::start(config, server) {
         Ok(helper) => helper,
         Err((server, reason)) => {
@@ -120,9 +103,6 @@ struct LauncherProcess {
     stale: Vec<Group>,
     /// With `Isolation::Oci` alone.
     containers: Option<Containers>,
-    zygotes: Zygotes,
-    /// How often forks that nobody knows of are still looked for.
-    stray_looks: u32,
 }
 
 struct Live {
@@ -138,14 +118,8 @@ struct Live {
     awaits_rest: bool,
     /// It was killed for using more.
     starved: bool,
-    /// It has been told to end.
-    is_killed: Cell<bool>,
     /// What an OCI runtime has made of it, where that makes sandboxes.
     contained: Option<Contained>,
-    /// Its program is on its way from a zygote.
-    birth: Option<Box<Birth>>,
-    /// Its program, where that came from a zygote and is this process's child.
-    program: Option<Program>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -200,8 +174,6 @@ impl LauncherProcess {
             watch: None,
             stale: Vec::new(),
             containers: None,
-            zygotes: Zygotes::new(),
-            stray_looks: 0,
         };
         let found = match config.isolation {
             Isolation::Oci => helper.find_runtime(&config.oci_runtime),
@@ -222,6 +194,9 @@ impl LauncherProcess {
         if self.mode == Mode::Unprivileged {
             return Err("sandboxes of an OCI runtime need root".to_owned());
         }
+        // A container's first process has the runtime's process for a parent, which does not stay.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(|error| format!("orphans cannot be adopted: {error}"))?;
         self.containers = Some(Containers::new(Runtime::set_up(name, self.layout.name())?));
         Ok(())
     }
@@ -283,11 +258,10 @@ impl LauncherProcess {
             let mut events = Vec::with_capacity(64);
             let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
             let soon = rustix::event::Timespec { tv_sec: 0, tv_nsec: STALE_RETRY_NS };
-            let later = rustix::event::Timespec { tv_sec: ZYGOTES_LOOK_S, tv_nsec: 0 };
-            let patience = match (self.to_prepare.is_empty(), self.stale.is_empty() && self.stray_looks == 0) {
+            let patience = match (self.to_prepare.is_empty(), self.stale.is_empty()) {
                 (false, _) => Some(&at_once),
                 (true, false) => Some(&soon),
-                (true, true) => (!self.zygotes.are_none()).then_some(&later),
+                (true, true) => None,
             };
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), patience) {
                 Ok(_) | Err(Errno::INTR) => {}
@@ -310,20 +284,12 @@ impl LauncherProcess {
                         Err(error) => return Err(StepError::new("launcher", "server's socket", error)),
                     },
                     (WATCH, _) => self.starved(),
-                    (births::ZYGOTES.., _) => self.hear_zygote(token),
-                    (_, STATUS) => self.hear_birth(token / TOKENS),
-                    (_, PROGRAM) => self.program_ended(token / TOKENS),
                     (_, ENDED) => self.ended(token / TOKENS),
                     (_, RUNTIME) => self.runtime_ended(token / TOKENS),
                     _ => drop(self.heard(token / TOKENS)),
                 }
             }
             self.stale.retain(|group| !group.remove());
-            if self.stray_looks > 0 {
-                self.stray_looks -= 1;
-                self.reap_strays(None);
-            }
-            self.zygotes.end_idle();
         }
     }
 
@@ -334,7 +300,7 @@ impl LauncherProcess {
             Request::Prepare { id } => self.to_prepare.push_back(id),
             Request::Assign { id, spec } => {
                 if let Err(error) = self.assign(id, spec, descriptors) {
-                    self.reply(&Reply::Running { id, result: Err(error), from_zygote: false }, &[]);
+                    self.reply(&Reply::Running { id, result: Err(error) }, &[]);
                     self.kill(id);
                 }
             }
@@ -350,11 +316,6 @@ impl LauncherProcess {
                     self.kill(id);
                 }
             }
-            Request::Raise { spec } => {
-                if let Err(error) = self.start_zygote_for(&spec, 0) {
-                    tracing::warn!(%error, "a zygote cannot be heard");
-                }
-            }
             Request::Freeze { id, frozen } => {
                 let signal = if frozen { Signal::STOP } else { Signal::CONT };
                 let result = match self.live.get(&id) {
@@ -363,14 +324,7 @@ impl LauncherProcess {
                 };
                 self.reply(&Reply::Frozen { id, result }, &[]);
             }
-            Request::Kill { id } => {
-                if let Some(at) = self.to_prepare.iter().position(|waiting| *waiting == id) {
-                    self.to_prepare.remove(at);
-                    let gone = StepError::new("prepare", "given up", Errno::CANCELED);
-                    self.reply(&Reply::Prepared { id, result: Err(gone) }, &[]);
-                }
-                self.kill(id);
-            }
+            Request::Kill { id } => self.kill(id),
         }
     }
 
@@ -406,10 +360,7 @@ impl LauncherProcess {
             processes_max: 0,
             awaits_rest: false,
             starved: false,
-            is_killed: Cell::new(false),
             contained: None,
-            birth: None,
-            program: None,
         };
         self.live.insert(id, live);
         Ok(())
@@ -430,19 +381,11 @@ impl LauncherProcess {
             let sockets = init::sockets(spec.sockets)?;
             let others = std::iter::once(&pidfd).chain(&sockets).map(AsFd::as_fd);
             let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).chain(others).collect();
-            self.reply(&Reply::Running { id, result: Ok(addresses), from_zygote: false }, &descriptors);
+            self.reply(&Reply::Running { id, result: Ok(addresses) }, &descriptors);
             return Ok(());
         }
-        if !self.live.get(&id).is_some_and(|live| live.stage == Stage::Prepared) {
-            return Err(StepError::new("assign", "sandbox", Errno::SRCH));
-        }
-        let zygote = self.zygote_of(&spec);
-        let live = self.live.get_mut(&id).expect("it was there above");
-        let (birth, descriptors) = match zygote {
-            Some(zygote) => (Some(Box::new(Birth::new(zygote, spec.clone(), descriptors))), Vec::new()),
-            None => (None, descriptors),
-        };
-        live.birth = birth;
+        let live = self.live.get_mut(&id).filter(|live| live.stage == Stage::Prepared);
+        let live = live.ok_or_else(|| StepError::new("assign", "sandbox", Errno::SRCH))?;
         live.spawned.group.limit(spec.amounts()).map_err(|error| StepError::new("cgroup", "limits", error))?;
         let root = spec.root.as_ref().map(|root| rootfs::piece(root, PathBuf::from("/"), false)).transpose()?;
         let root = root.map(|(mount, _)| mount);
@@ -453,16 +396,11 @@ impl LauncherProcess {
         live.memory_bytes = spec.memory_bytes;
         live.processes_max = spec.processes_max;
         live.awaits_rest = spec.awaits_rest;
-        let control = live.spawned.control.as_ref().expect("a sandbox has a control socket");
-        let seed = spec.zygote.is_some().then(|| (spec.clone(), live.slot));
-        let order = Order::Run { spec, targets, from_zygote: live.birth.is_some() };
-        protocol::send(control, &order, &all, SendFlags::empty())
-            .map_err(|error| StepError::new("assign", "control socket", error))?;
-        // Only now: its boot must not hold up this program.
-        if let Some((spec, slot)) = seed {
-            self.start_zygote_for(&spec, slot)?;
-        }
-        Ok(())
+        // Pid 1 may have ended in this very moment: then it has closed its end.
+        let control = live.spawned.control.as_ref();
+        let control = control.ok_or_else(|| StepError::new("assign", "control socket", Errno::PIPE))?;
+        protocol::send(control, &Order::Run { spec, targets }, &all, SendFlags::empty())
+            .map_err(|error| StepError::new("assign", "control socket", error))
     }
 
     /// Has the main program executed that waited for its companions.
@@ -524,7 +462,7 @@ impl LauncherProcess {
                         let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
                         self.reply(&Reply::Prepared { id, result: Ok(names) }, &files);
                         if let Err(error) = self.order_contained(id) {
-                            self.reply(&Reply::Running { id, result: Err(error), from_zygote: false }, &[]);
+                            self.reply(&Reply::Running { id, result: Err(error) }, &[]);
                             self.kill(id);
                         }
                     }
@@ -535,7 +473,6 @@ impl LauncherProcess {
                 }
             }
             Report::Built(Err(error)) => self.reply(&Reply::Prepared { id, result: Err(error) }, &[]),
-            Report::Furnished(result) => self.furnished(id, result, descriptors),
             Report::Running(result) => {
                 live.stage = Stage::Running;
                 let network = live.take_network();
@@ -545,7 +482,7 @@ impl LauncherProcess {
                 let descriptors: Vec<OwnedFd> = descriptors.into_iter().chain(first).collect();
                 let descriptors = with_network(&descriptors, network.as_ref());
                 let complete = result.is_ok() && !live.awaits_rest;
-                self.reply(&Reply::Running { id, result, from_zygote: false }, &descriptors);
+                self.reply(&Reply::Running { id, result }, &descriptors);
                 if complete {
                     self.watch_memory(id);
                 }
@@ -574,20 +511,13 @@ impl LauncherProcess {
     fn ended(&mut self, id: u64) {
         // Its last words first.
         while self.heard(id) {}
-        let Some(mut live) = self.live.remove(&id) else { return };
+        let Some(live) = self.live.remove(&id) else { return };
         forget(&self.epoll, &live.spawned.pidfd);
         if let Some(control) = &live.spawned.control {
             forget(&self.epoll, control);
         }
-        if let Some(birth) = live.birth.take() {
-            self.give_up(&birth);
-        }
-        if let Some(program) = live.program.take() {
-            forget(&self.epoll, &program.pidfd);
-            // Before pid 1, which the kernel lets end only then.
-            live.exit = live.exit.or(program.reap());
-        }
-        let own = self.wait_for(live.spawned.pid).map_or(Exit::Signal(9), init::exit_of);
+        let status = rustix::process::waitpid(Some(live.spawned.pid), WaitOptions::empty());
+        let own = status.ok().flatten().map_or(Exit::Signal(9), |(_, status)| init::exit_of(status));
         // What pid 1 exits with says nothing about the program, unless it is the program.
         let exit = match (live.exit, self.isolation) {
             (Some(exit), _) => exit,
@@ -604,7 +534,7 @@ impl LauncherProcess {
         self.slots.remove(&live.slot);
         if live.contained.as_ref().is_some_and(Contained::awaits_order) {
             let error = StepError::new("runtime", "the container's first process ended", Errno::PIPE);
-            self.reply(&Reply::Running { id, result: Err(error), from_zygote: false }, &[]);
+            self.reply(&Reply::Running { id, result: Err(error) }, &[]);
         }
         self.reply(&Reply::Exited { id, exit, usage }, &[]);
         // Last: nobody waits for it.
@@ -641,7 +571,6 @@ impl LauncherProcess {
         if self.isolation == Isolation::None {
             tree::kill_group(live.spawned.pid);
         }
-        live.is_killed.set(true);
         // It may have ended already.
         let _ = rustix::process::pidfd_send_signal(&live.spawned.pidfd, Signal::KILL);
         // cgroup v1 does not even kill what is frozen.
@@ -655,7 +584,6 @@ impl LauncherProcess {
 
     /// Kills everything and removes every trace.
     fn end(&mut self) {
-        self.stale.extend(self.zygotes.end());
         let ids: Vec<u64> = self.live.keys().copied().collect();
         for id in &ids {
             self.kill(*id);

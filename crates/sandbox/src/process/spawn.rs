@@ -37,7 +37,7 @@ pub(crate) fn sandbox(
     filter: &BpfProgram,
 ) -> Result<Spawned, StepError> {
     let (ours, theirs) = protocol::socket_pair().map_err(|error| StepError::new("clone", "socket pair", error))?;
-    let group = layout.create(&cgroup::of_sandbox(id)).map_err(|error| StepError::new("cgroup", "create", error))?;
+    let group = layout.create(id).map_err(|error| StepError::new("cgroup", "create", error))?;
     let doors = match group.doors() {
         Ok(doors) => doors,
         Err(error) => {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use super::Walls;
 use crate::process::{WALLS_AWAY, Wall};
@@ -224,75 +224,8 @@ pub(super) async fn link_is_followed(away: Walls, stage: &Stage) -> bool {
     }
 }
 
-/// How an attacker comes into its sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    Executed,
-    /// From a zygote; it executes the probe only then.
-    Forked,
-}
-
-/// A runtime that executes what it is told over its channel. As a zygote it waits as Python's bootstrap does.
-const RUNTIME: &str = r#"
-import json, os, sys
-sys.path.insert(0, "/var/runtime")
-if sys.argv[1:] == ["zygote"]:
-    from tinderbox_runtime.zygote import wait
-    wait()
-text = b""
-while not text.endswith(b"\n"):
-    text += os.read(3, 65536) or sys.exit(9)
-argv = json.loads(text)
-os.execv(argv[0], argv)
-"#;
-
-/// How often a program is launched until it comes from a zygote; the first are executed while that boots.
-const TRIES: usize = 500;
-
-/// Launches an attacker that comes from a zygote.
-async fn forked(stand: &Stand, stage: &Stage, mark: &str, spec: Spec) -> Sandbox {
-    let folder = stage.folder.path().join(format!("{mark}-runtime"));
-    std::fs::create_dir(&folder).expect("a folder");
-    std::fs::write(folder.join("main.py"), RUNTIME).expect("written");
-    let bootstraps = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lambda/bootstraps/python");
-    let argv = ["/usr/bin/python3", "-S", "-B", "/runtime/main.py"].map(str::to_owned);
-    let told = serde_json::to_string(&spec.argv).expect("a list of texts") + "\n";
-    let rest = crate::Rest {
-        mounts: Vec::new(),
-        memory_bytes: spec.memory_bytes,
-        cpu_millis: spec.cpu_millis,
-        scratch_bytes: spec.scratch_bytes,
-    };
-    let zygote = argv.iter().cloned().chain(["zygote".to_owned()]).collect();
-    let mut spec = Spec {
-        argv: argv.to_vec(),
-        awaits_rest: true,
-        zygote: Some(crate::Zygote { argv: zygote, brood: mark.to_owned() }),
-        ..spec
-    };
-    spec.mounts.push(Mount { source: folder, target: "/runtime".into() });
-    spec.mounts.push(Mount { source: bootstraps.canonicalize().expect("it is there"), target: "/var/runtime".into() });
-    for _ in 0..TRIES {
-        let mut attacker = stand.launcher.launch(spec.clone()).await.expect("an attacker");
-        if attacker.timings().from_zygote {
-            attacker.complete(rest).await.expect("it is completed");
-            let mut channel = attacker.take_channel().expect("first time");
-            channel.write_all(told.as_bytes()).await.expect("it reads");
-            return attacker;
-        }
-        attacker.kill();
-        attacker.exited().await;
-    }
-    panic!("nothing comes from a zygote");
-}
-
 /// Makes attacks in a sandbox without some walls, beside a neighbour; what came of each.
-pub(super) async fn attack(
-    away: Walls,
-    names: BTreeSet<&str>,
-    stage: &Stage,
-    origin: Origin,
-) -> BTreeMap<String, Said> {
+pub(super) async fn attack(away: Walls, names: BTreeSet<&str>, stage: &Stage) -> BTreeMap<String, Said> {
     let none_made = |why: String| names.iter().map(|name| ((*name).to_owned(), Said::NotMade(why.clone()))).collect();
     let stand = match Stand::start(&away).await {
         Ok(stand) => stand,
@@ -312,10 +245,7 @@ pub(super) async fn attack(
     spec.argv.extend(first.iter().chain(&last).map(|name| (*name).to_owned()));
     spec.env.push(("PROBE_NEIGHBOUR".to_owned(), neighbour_pid.clone()));
     spec.env.push(("PROBE_HOSTNAME".to_owned(), host_name()));
-    let mut attacker = match origin {
-        Origin::Executed => stand.launcher.launch(spec).await.expect("an attacker"),
-        Origin::Forked => forked(&stand, stage, &mark, spec).await,
-    };
+    let mut attacker = stand.launcher.launch(spec).await.expect("an attacker");
     let (mut text, mut errors) = (String::new(), String::new());
     let mut out = attacker.take_stdout().expect("first time");
     let mut err = attacker.take_stderr().expect("first time");

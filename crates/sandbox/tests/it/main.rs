@@ -15,4 +15,3 @@ mod orphans;
 mod plain;
 mod support;
 mod unprivileged;
-mod zygote;

@@ -48,7 +48,6 @@ fn plan() -> LaunchPlan {
         environment: Vec::new(),
         protocol: Protocol::Frames,
         generic_argv: None,
-        zygote_argv: None,
         description: "node 20.1.0".to_owned(),
     }
 }

@@ -33,10 +33,6 @@ impl Kind for Plan {
         usize::from(self.name.starts_with("kept"))
     }
 
-    fn is_lasting(&self) -> bool {
-        !self.name.starts_with("passing")
-    }
-
     fn description(&self) -> String {
         self.name.to_owned()
     }
@@ -127,35 +123,6 @@ async fn whoever_takes_wakes_a_task_that_waits_for_something_else() {
         tokio::task::yield_now().await;
     }
     assert_eq!(shelves.count(), 2);
-}
-
-#[tokio::test]
-async fn whoever_takes_what_is_left_raises_no_demand_where_nothing_is() {
-    let (shelves, clock) = kept();
-    assert!(shelves.take_left(&plan("kept")).is_none());
-    pass(&clock, Duration::from_secs(1), || ()).await;
-    assert_eq!(shelves.count(), 0, "nobody holds any of it");
-    shelves.hold(&plan("kept"));
-    pass(&clock, Duration::from_secs(1), || ()).await;
-    assert!(shelves.take_left(&plan("kept")).is_some());
-    for _ in 0..20 {
-        assert!(shelves.take_left(&plan("kept")).is_none());
-    }
-    pass(&clock, Duration::from_secs(10), || ()).await;
-    assert_eq!(shelves.count(), 2, "the last one was taken, and no more than that is known");
-}
-
-#[tokio::test]
-async fn shelves_that_do_not_last_are_forgotten_when_nobody_wants_them() {
-    let (shelves, clock) = kept();
-    for name in ["passing", "lasting"] {
-        shelves.take(&plan(name));
-    }
-    pass(&clock, Duration::from_secs(60), || ()).await;
-    assert_eq!(shelves.shelves.lock().len(), 2);
-    pass(&clock, PERIOD * 20, || ()).await;
-    assert_eq!(shelves.shelves.lock().keys().copied().collect::<Vec<_>>(), ["lasting"]);
-    assert_eq!(shelves.count(), 0);
 }
 
 #[tokio::test]

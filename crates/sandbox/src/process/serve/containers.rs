@@ -15,7 +15,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::{LauncherProcess, Live, RUNTIME, Stage, TOKENS, forget};
-use crate::process::cgroup::{self, Group, Layout};
+use crate::process::cgroup::{Group, Layout};
 use crate::process::init::Network;
 use crate::process::namespaces::Mode;
 use crate::process::oci::{self, Bundle, Running, Runtime, Surroundings};
@@ -134,7 +134,7 @@ fn begin(
 ) -> Result<Starting, StepError> {
     let (control, theirs) = protocol::socket_pair().map_err(|error| StepError::new("clone", "socket pair", error))?;
     let made = network::make(&spec)?;
-    let group = layout.create(&cgroup::of_sandbox(id)).map_err(|error| StepError::new("cgroup", "create", error))?;
+    let group = layout.create(id).map_err(|error| StepError::new("cgroup", "create", error))?;
     let cgroup = layout.path_for_runtime(id);
     let surroundings = Surroundings { mode, slot, cgroup, network: &made.namespace };
     let started = Bundle::write(runtime.bundle_folder(id), &spec, &surroundings)
@@ -214,7 +214,7 @@ impl LauncherProcess {
         };
         if let Some((error, group, contained)) = failed {
             self.slots.remove(&slot);
-            self.reply(&Reply::Running { id, result: Err(error), from_zygote: false }, &[]);
+            self.reply(&Reply::Running { id, result: Err(error) }, &[]);
             self.clear_away(id, group, contained);
         }
     }
@@ -229,7 +229,8 @@ impl LauncherProcess {
         live.stage = Stage::Starting;
         live.memory_bytes = spec.memory_bytes;
         live.processes_max = spec.processes_max;
-        let control = live.spawned.control.as_ref().expect("a sandbox has a control socket");
+        let control = live.spawned.control.as_ref();
+        let control = control.ok_or_else(|| StepError::new("assign", "control socket", Errno::PIPE))?;
         let order = Order::RunInContainer { spec, ids: self.mode.ids(live.slot) };
         protocol::send(control, &order, &[], SendFlags::empty())
             .map_err(|error| StepError::new("assign", "control socket", error))
