@@ -75,6 +75,7 @@ impl Pool {
     pub(crate) async fn prepare(&self) -> Result<Prepared, LaunchError> {
         let started = self.clock.elapsed();
         let seat = self.connection.seat()?;
+        let unclaimed = Unclaimed { connection: &self.connection, id: seat.id };
         self.connection.send(&Request::Prepare { id: seat.id }, &[]).await?;
         let (handles, files) = seat.prepared.await.map_err(|_| LaunchError::LauncherGone)??;
         if handles.len() != files.len() {
@@ -84,7 +85,20 @@ impl Pool {
         }
         let files = handles.into_iter().zip(files).collect();
         let tree = Tree::new(seat.id, Arc::clone(&self.connection), Isolation::Process, files, seat.end, seat.programs);
+        std::mem::forget(unclaimed);
         Ok(Prepared { tree, took: self.clock.elapsed() - started })
+    }
+}
+
+/// Ends a sandbox whose maker gives up before there is a tree that could be dropped.
+struct Unclaimed<'pool> {
+    connection: &'pool Connection,
+    id: u64,
+}
+
+impl Drop for Unclaimed<'_> {
+    fn drop(&mut self) {
+        self.connection.send_now(&Request::Kill { id: self.id });
     }
 }
 

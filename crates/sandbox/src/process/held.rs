@@ -18,6 +18,8 @@ use crate::process::seccomp;
 
 /// Tells a forked child to go on.
 const GO: [u8; 1] = *b"!";
+/// What the child says once it is confined. An error is JSON and begins otherwise.
+const CONFINED: [u8; 1] = *b"=";
 
 /// Forks; the child takes on descriptors 0–4, runs `prepare` and loads the filter. When `lock_down` is over in this process,
 /// the child executes the command. Returns when it has been executed, or with the step that failed; nothing is executed
@@ -41,8 +43,9 @@ pub(crate) fn fork_program(
 /// A child that is confined, and waits for the word before it executes its command. It ends when the parent does.
 pub(crate) struct Held {
     pid: Pid,
-    /// One byte goes to the child, what failed comes back. `execve` closes its end.
+    /// One byte comes when it is confined and one goes to it, what failed comes back. `execve` closes its end.
     status: UnixStream,
+    is_confined: bool,
 }
 
 impl Held {
@@ -50,9 +53,25 @@ impl Held {
         self.pid
     }
 
+    /// Returns when the child has given up every privilege, or has failed to, which [`Held::go`] tells.
+    pub(crate) fn await_confined(&mut self) {
+        if self.is_confined {
+            return;
+        }
+        let mut first = [0; CONFINED.len()];
+        // Looked at and not taken: what else it is belongs to the error.
+        let peeked = rustix::io::retry_on_intr(|| {
+            rustix::net::recv(&self.status, &mut first[..], rustix::net::RecvFlags::PEEK).map(|(_, length)| length)
+        });
+        if peeked == Ok(first.len()) && first == CONFINED {
+            self.is_confined = self.status.read_exact(&mut first).is_ok();
+        }
+    }
+
     /// Has the command executed. Returns when that is done, or with the step that failed; then the child has been reaped.
     pub(crate) fn go(mut self) -> Result<(), StepError> {
         let mut failure = Vec::new();
+        self.await_confined();
         // A child that could not be confined has ended before the word, and has said why.
         let told = self.status.write_all(&GO);
         let heard = self.status.read_to_end(&mut failure);
@@ -78,7 +97,7 @@ impl Held {
 }
 
 /// Forks a child that takes on `descriptors` as 1, 2, …, runs `prepare`, loads the filter, and then waits: whatever runs beside it
-/// meanwhile finds no privilege in it.
+/// after [`Held::await_confined`] finds no privilege in it.
 pub(crate) fn fork_held(
     descriptors: &[BorrowedFd<'_>],
     prepare: impl FnOnce() -> Result<Command, StepError>,
@@ -87,7 +106,7 @@ pub(crate) fn fork_held(
     let (here, there) = UnixStream::pair().map_err(|error| StepError::new("exec", "status", error))?;
     let there = OwnedFd::from(there);
     match raw::fork().map_err(|error| StepError::new("clone", "fork", error))? {
-        Fork::Parent(pid, _) => Ok(Held { pid, status: here }),
+        Fork::Parent(pid, _) => Ok(Held { pid, status: here, is_confined: false }),
         Fork::Child => leave(|| execute(descriptors, &there, prepare, filter)),
     }
 }
@@ -116,6 +135,8 @@ fn execute(
         if let Some(filter) = filter {
             seccomp::load(filter)?;
         }
+        // Whoever waits for this has gone if it fails.
+        let _ = (&status).write_all(&CONFINED);
         // The parent's end is closed here by now: without the byte there is an end, and nothing to say.
         (&status).read_exact(&mut [0; GO.len()]).map_err(|_| None)?;
         let error = command.exec();

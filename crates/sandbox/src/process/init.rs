@@ -245,11 +245,15 @@ fn execute_all(
         companions.push(fork_held(&output, prepare, filter)?);
     }
     let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-    let main = fork_held(&descriptors, || confine().map(|()| command(spec, addresses)), filter)?;
+    let mut main = fork_held(&descriptors, || confine().map(|()| command(spec, addresses)), filter)?;
     let pids = std::iter::once(&main).chain(&companions).map(Held::pid).collect();
     // What awaits its rest is the platform's own, and pid 1 still needs its privileges.
     if !spec.awaits_rest {
         lock_down(init)?;
+    }
+    if !companions.is_empty() {
+        // Companions are foreign code: none runs beside a process that still has a privilege.
+        companions.iter_mut().chain([&mut main]).for_each(Held::await_confined);
     }
     for companion in companions {
         companion.go()?;

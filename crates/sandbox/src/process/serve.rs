@@ -324,7 +324,14 @@ impl LauncherProcess {
                 };
                 self.reply(&Reply::Frozen { id, result }, &[]);
             }
-            Request::Kill { id } => self.kill(id),
+            Request::Kill { id } => {
+                if let Some(at) = self.to_prepare.iter().position(|waiting| *waiting == id) {
+                    self.to_prepare.remove(at);
+                    let gone = StepError::new("prepare", "given up", Errno::CANCELED);
+                    self.reply(&Reply::Prepared { id, result: Err(gone) }, &[]);
+                }
+                self.kill(id);
+            }
         }
     }
 
