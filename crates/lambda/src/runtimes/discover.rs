@@ -53,7 +53,7 @@ pub(super) async fn nodes(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
         let Some(version) = parse_version(version) else { continue };
         let executable = PathBuf::from(executable);
         let sdk = (!sdk.is_empty()).then(|| PathBuf::from(sdk));
-        let folders = executable.parent().map(Path::to_owned).into_iter().chain(sdk.clone()).collect();
+        let folders = executable.parent().map(Path::to_owned).into_iter().collect();
         found.push(Found { executable, version, folders, sdk });
     }
     newest_first(found)
@@ -223,6 +223,6 @@ mod tests {
         let modules = host.path().join("lib/node_modules");
         std::fs::create_dir_all(modules.join("@aws-sdk")).unwrap();
         let found = nodes(&Clock::system(), std::slice::from_ref(&bin)).await;
-        assert_eq!((found[0].sdk.as_ref(), &found[0].folders[..]), (Some(&modules), &[bin, modules.clone()][..]));
+        assert_eq!((found[0].sdk.as_ref(), &found[0].folders[..]), (Some(&modules), &[bin][..]));
     }
 }

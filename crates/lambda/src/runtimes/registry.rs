@@ -163,6 +163,7 @@ impl Runtimes {
             (Family::Node, Some(node)) => {
                 mounts.push((bootstraps.node.clone(), PathBuf::from(RUNTIME_DIR)));
                 add_folders(&mut mounts, &node.folders);
+                mounts.extend(node.sdk.clone().map(|sdk| (sdk, PathBuf::from(NODE_SDK_DIR))));
                 let argv = |entry| vec![display(&node.executable), format!("{RUNTIME_DIR}/{entry}")];
                 LaunchPlan {
                     argv: argv(bootstraps::NODE_ENTRY),
@@ -258,6 +259,9 @@ pub(crate) const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/opt/bin";
 /// Where our bootstraps are seen inside: `LAMBDA_RUNTIME_DIR`.
 pub(crate) const RUNTIME_DIR: &str = "/var/runtime";
 
+/// Where the host's AWS SDK for node is seen inside, wherever it lies on the host.
+const NODE_SDK_DIR: &str = "/var/lang/node_modules";
+
 const NODE_REMEDY: &str = "No Node.js was found. Install it (Debian: apt-get install nodejs; or https://nodejs.org) so that `node` is on PATH, and start Tinderbox again.";
 const PYTHON_REMEDY: &str = "No Python 3 was found. Install it (Debian: apt-get install python3) so that `python3` is on PATH, and start Tinderbox again.";
 
@@ -318,9 +322,9 @@ fn node_path(node: &Found) -> String {
     let mut path = format!(
         "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:{RUNTIME_DIR}/node_modules:{RUNTIME_DIR}:/var/task"
     );
-    if let Some(sdk) = &node.sdk {
+    if node.sdk.is_some() {
         path.push(':');
-        path.push_str(&sdk.to_string_lossy());
+        path.push_str(NODE_SDK_DIR);
     }
     path
 }
@@ -330,7 +334,7 @@ fn node_path(node: &Found) -> String {
 /// [`node_path`], the layers' folder and the host's AWS SDK.
 fn node_links(node: &Found) -> Vec<(PathBuf, PathBuf)> {
     let layers = [("/var/node_modules".into(), "/opt/nodejs/node_modules".into())];
-    layers.into_iter().chain(node.sdk.clone().map(|sdk| ("/node_modules".into(), sdk))).collect()
+    layers.into_iter().chain(node.sdk.as_ref().map(|_| ("/node_modules".into(), NODE_SDK_DIR.into()))).collect()
 }
 
 /// As [`node_path`].
@@ -422,9 +426,9 @@ mod tests {
     #[test]
     fn the_hosts_aws_sdk_is_looked_for_last() {
         let of_node = Found { sdk: Some(PathBuf::from("/n/lib/node_modules")), ..found([24, 1, 0]) };
-        assert!(node_path(&of_node).ends_with(":/var/task:/n/lib/node_modules"));
+        assert!(node_path(&of_node).ends_with(":/var/task:/var/lang/node_modules"));
         let links = node_links(&of_node);
-        assert_eq!(links.last(), Some(&("/node_modules".into(), "/n/lib/node_modules".into())));
+        assert_eq!(links.last(), Some(&("/node_modules".into(), NODE_SDK_DIR.into())));
         assert_eq!(node_links(&found([24, 1, 0])), links[..1]);
         let of_python = Found { sdk: Some(PathBuf::from("/p/site-packages")), ..found([3, 13, 1]) };
         assert!(python_path(&of_python).ends_with(":/var/runtime:/p/site-packages"));
