@@ -12,13 +12,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<ExitCode> {
     warn_about(&config);
     let region = config.region.clone();
     let server = Server::start(config).await?;
-    print::line(&format!("listening on {}", server.url()));
     if server.root_key_origin() == Origin::New {
         print::talk("a root key was made; it is shown only this once and kept in the data folder:");
         for line in server::export_lines(&server.url(), server.root_key(), &region) {
             print::line(&line);
         }
     }
+    // Last: whoever waits for this line has read all that a start says.
+    print::line(&format!("listening on {}", server.url()));
     let told = server::until_told_to_stop().await;
     server.stop().await?;
     told.map(|()| ExitCode::SUCCESS)
