@@ -45,6 +45,7 @@ mod payload_limits;
 mod places;
 mod provisioned;
 pub mod report;
+mod resident;
 mod restore;
 mod run;
 mod runtime_api;

@@ -12,6 +12,7 @@ const { RuntimeError, describe } = require('./errors.cjs');
 const logs = require('./logs.cjs');
 const { load } = require('./handler.cjs');
 const redirect = require('./redirect.cjs');
+const { used } = require('./resident.cjs');
 const streaming = require('./streaming.cjs');
 
 const env = process.env;
@@ -231,7 +232,7 @@ async function initialise() {
   const loops = process.getActiveResourcesInfo().some((resource) => !STANDARD_STREAMS.includes(resource));
   beside?.done?.();
   if (beside?.given !== undefined) channel.given(beside.given());
-  channel.ready();
+  channel.ready(used());
   return { loaded, loops };
 }
 

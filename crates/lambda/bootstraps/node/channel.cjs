@@ -3,7 +3,7 @@
 //   u32 length (big-endian, of what follows) | u8 kind | payload
 //
 //   server -> runtime   1 INVOKE      u32 header length, header JSON, event bytes
-//   runtime -> server   2 READY       empty
+//   runtime -> server   2 READY       JSON [name]: what init has loaded of the runtime's AWS SDK; or empty
 //                       3 RESPONSE    36 bytes request id, body
 //                       4 ERROR       36 bytes request id, error JSON
 //                       5 INIT_ERROR  error JSON
@@ -192,8 +192,9 @@ class Channel {
     this.send(KIND_GIVEN, '', body);
   }
 
-  ready() {
-    this.send(KIND_READY, '', '');
+  /** Init is over, and has loaded this of the runtime's SDK: JSON text, or nothing. */
+  ready(used = '') {
+    this.send(KIND_READY, '', used);
   }
 
   /** `body` is JSON text, or a Buffer from a streaming handler. */

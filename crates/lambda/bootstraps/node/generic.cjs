@@ -1,6 +1,6 @@
 // A generic runtime: node with this bootstrap loaded, before it is known for which function.
 //
-//   boot ─▶ warm up ─▶ STANDBY ─▶ (blocks) ─▶ ASSIGN: variables, working directory ─▶ as bootstrap.cjs from here on
+//   boot ─▶ warm up, SDK ─▶ STANDBY ─▶ (blocks) ─▶ ASSIGN: variables, working directory ─▶ as bootstrap.cjs from here on
 //
 // Nothing of any user has been seen until ASSIGN. What only counts when a process starts (NODE_OPTIONS, LD_LIBRARY_PATH, TZ …)
 // cannot be assigned: the server starts such functions with bootstrap.cjs.
@@ -10,6 +10,7 @@ const { Channel } = require('./channel.cjs');
 const { load } = require('./handler.cjs');
 const { describe } = require('./errors.cjs');
 const { start } = require('./bootstrap.cjs');
+const { loadResident } = require('./resident.cjs');
 require('./code_cache.cjs'); // most cold starts use it
 
 /** Does once what every init does, so that the code for it is compiled and node's lazy parts are loaded. */
@@ -27,6 +28,7 @@ async function warmUp() {
 
 async function main() {
   await warmUp();
+  loadResident();
   const channel = new Channel(Number(process.env._TINDERBOX_CHANNEL_FD ?? 3));
   channel.standby();
   const assignment = channel.assignment();

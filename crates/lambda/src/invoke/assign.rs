@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use sandbox::{Mount, Rest};
 
 use super::Invoker;
+use super::environments::EnvironmentKey;
 use super::stems::Stem;
 use super::variables::{LAYERS_ROOT, TASK_ROOT, counts_at_start};
 use crate::image::ImageRoot;
@@ -17,12 +18,13 @@ impl Invoker {
         &self,
         plan: &LaunchPlan,
         variables: &[(String, String)],
+        version: Option<&EnvironmentKey>,
         rest: impl FnOnce() -> Rest,
     ) -> Option<Stem> {
         if plan.generic_argv.is_none() || counts_at_start(plan, variables) {
             return None;
         }
-        let mut stem = self.0.stems.take(plan)?;
+        let mut stem = self.0.stems.take(plan, version)?;
         if let Err(error) = stem.sandbox.complete(rest()).await {
             tracing::warn!(%error, "a runtime that stood by cannot be given its function; another is started");
             return None;

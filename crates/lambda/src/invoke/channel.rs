@@ -4,7 +4,7 @@
 //!   u32 length (big-endian, of what follows) │ u8 kind │ payload
 //!
 //!   server → runtime   1 INVOKE      u32 header length │ header JSON │ event
-//!   runtime → server   2 READY       nothing; init is done
+//!   runtime → server   2 READY       init is done; JSON [name]: what of the runtime's AWS SDK it has loaded, or nothing
 //!                      3 RESPONSE    36 bytes request id │ body
 //!                      4 ERROR       36 bytes request id │ error JSON
 //!                      5 INIT_ERROR  error JSON
@@ -30,6 +30,8 @@ use super::stream::{CHUNK_BYTES_MAX, HEAD_BYTES_MAX};
 use super::{PayloadLimits, StreamSink};
 
 const REQUEST_ID_BYTES: usize = 36;
+/// Of what READY says.
+const USED_BYTES_MAX: usize = 4 << 10;
 
 /// What the runtime learns beside the event. Absent fields are left out of the JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,7 +59,8 @@ fn as_true<S: serde::Serializer>(_: &Option<StreamSink>, serializer: S) -> Resul
 /// A frame from the runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
-    Ready,
+    /// With what of the runtime's AWS SDK init has loaded, in JSON; empty where it does not say.
+    Ready { used: Bytes },
     Loading,
     Standby,
     Response { request_id: String, body: Bytes },
@@ -76,7 +79,7 @@ pub(crate) enum Frame {
 pub(crate) enum FrameError {
     #[error("a frame of {0} bytes is longer than the largest answer")]
     TooLong(usize),
-    #[error("a frame of kind {kind} has {length} bytes, which is more than one part of a stream may have")]
+    #[error("a frame of kind {kind} has {length} bytes, which is more than its kind may have")]
     PartTooLong { kind: u8, length: usize },
     #[error("a frame of kind {0} does not exist in this direction")]
     Kind(u8),
@@ -167,6 +170,7 @@ pub(crate) fn decode(
         Some(&kind @ 7) if length > part_bytes_max(CHUNK_BYTES_MAX) => {
             return Err(FrameError::PartTooLong { kind, length });
         }
+        Some(&kind @ 2) if length > 1 + USED_BYTES_MAX => return Err(FrameError::PartTooLong { kind, length }),
         Some(&kind @ 8) if length > part_bytes_max(HEAD_BYTES_MAX) => {
             return Err(FrameError::PartTooLong { kind, length });
         }
@@ -182,8 +186,8 @@ pub(crate) fn decode(
     let kind = buffer.get_u8();
     let mut payload = buffer.split_to(length - 1).freeze();
     match kind {
-        2 | 6 | 17 | 19 | 20 if !payload.is_empty() => Err(FrameError::Malformed),
-        2 => Ok(Some(Frame::Ready)),
+        6 | 17 | 19 | 20 if !payload.is_empty() => Err(FrameError::Malformed),
+        2 => Ok(Some(Frame::Ready { used: payload })),
         6 => Ok(Some(Frame::Loading)),
         17 => Ok(Some(Frame::Standby)),
         19 => Ok(Some(Frame::Suspended)),
@@ -220,7 +224,7 @@ mod tests {
 
     fn encode(frame: &Frame) -> Vec<u8> {
         let (kind, payload) = match frame {
-            Frame::Ready => (2, Vec::new()),
+            Frame::Ready { used } => (2, used.to_vec()),
             Frame::Loading => (6, Vec::new()),
             Frame::Standby => (17, Vec::new()),
             Frame::Suspended => (19, Vec::new()),
@@ -243,7 +247,7 @@ mod tests {
         let body = || proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
         let id = || "[0-9a-f-]{36}";
         prop_oneof![
-            proptest::strategy::Just(Frame::Ready),
+            body().prop_map(|used| Frame::Ready { used }),
             proptest::strategy::Just(Frame::Loading),
             proptest::strategy::Just(Frame::Standby),
             proptest::strategy::Just(Frame::Suspended),

@@ -171,7 +171,7 @@ mod tests {
                 runtime = None;
             }
             let mut asked = ask(address).await;
-            assert_eq!(line.listen().await, Said::Ready);
+            assert_eq!(line.listen().await, Said::Ready { used: Bytes::new() });
             assert!(line.speaks_runtime_api());
             line.deliver(InvokeHeader::plain(), Bytes::from_static(b"\"event\"")).await;
             let mut answer = vec![0; 12];

@@ -21,6 +21,7 @@ use super::log_stream::LogStream;
 use super::report::Status;
 use super::start::no_entry;
 use super::state::State;
+use super::stems::Learner;
 use super::telemetry::{Telemetry, events};
 use super::{Hooks, spans};
 use crate::image::ImageRoot;
@@ -62,6 +63,8 @@ pub(crate) struct Environment {
     pub(super) memory: Memory,
     pub(super) recorder: Recorder,
     pub(super) rng: Rng,
+    /// Remembers what of the runtime's SDK its init loads.
+    pub(super) learns: Option<Learner>,
     /// Everything that ends with it.
     pub(super) holds: Held,
 }
@@ -198,7 +201,10 @@ impl Environment {
                     self.given = Some(bytes);
                     continue;
                 }
-                Heard::Said(Said::Ready) => break,
+                Heard::Said(Said::Ready { used }) => {
+                    self.learns.take().inspect(|learns| learns.learn(&used));
+                    break;
+                }
                 Heard::Said(Said::Suspended) if self.logs.function().snap_start => {
                     self.suspended = true;
                     break;
@@ -573,7 +579,7 @@ pub(super) fn name_of(said: &Said) -> &'static str {
     match said {
         Said::Standby => "STANDBY",
         Said::Loading => "LOADING",
-        Said::Ready => "READY",
+        Said::Ready { .. } => "READY",
         Said::InitError(_) => "INIT_ERROR",
         Said::Suspended => "SUSPENDED",
         Said::Restored => "RESTORED",

@@ -19,8 +19,8 @@ pub(crate) enum Said {
     Standby,
     /// It is up and begins to load the function's code.
     Loading,
-    /// Init is done.
-    Ready,
+    /// Init is done. It has loaded this of the runtime's AWS SDK, in JSON; empty where nothing is said.
+    Ready { used: Bytes },
     /// Init failed; JSON in the runtime's words.
     InitError(Bytes),
     /// Init is done, and the runtime waits for [`Line::restore`].
@@ -244,7 +244,7 @@ impl FrameLine {
                     }
                 }
                 Ok(Some(frame)) => {
-                    if matches!(frame, Frame::Given { .. } | Frame::Ready | Frame::Suspended) {
+                    if matches!(frame, Frame::Given { .. } | Frame::Ready { .. } | Frame::Suspended) {
                         self.given_bytes_max = 0;
                     }
                     // What follows would keep the whole block for the environment's life.
@@ -272,7 +272,7 @@ impl FrameLine {
 
     fn said(&self, frame: Frame) -> Said {
         match frame {
-            Frame::Ready => Said::Ready,
+            Frame::Ready { used } => Said::Ready { used },
             Frame::Loading => Said::Loading,
             Frame::Standby => Said::Standby,
             Frame::Response { body, .. } if body.len() > self.limits.sync_bytes => self.too_large(),
@@ -404,7 +404,7 @@ mod tests {
         written.unwrap();
         assert!(matches!(&said, Said::Given(bytes) if bytes.len() == LENGTH));
         assert!(line.buffer.capacity() < 64 * 1024, "{}", line.buffer.capacity());
-        assert_eq!(line.listen().await, Said::Ready);
+        assert_eq!(line.listen().await, Said::Ready { used: Bytes::new() });
     }
 
     #[tokio::test]

@@ -370,7 +370,7 @@ impl Asked {
             return Err(Refused::transition(&conversation.phase, Phase::Waiting.name()));
         }
         match conversation.phase {
-            Phase::Starting => shared.say(Said::Ready),
+            Phase::Starting => shared.say(Said::Ready { used: Bytes::new() }),
             Phase::Restoring { .. } => shared.say(Said::Restored),
             _ => {}
         }

@@ -192,6 +192,28 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         self.wake.notify_one();
     }
 
+    /// The same, among at most `max` kinds whose keys fit: those that were not used for longest are held no more. Returns what
+    /// has to go.
+    #[must_use = "what has to go is let go"]
+    pub(super) fn hold_among(&self, kind: &K, max: usize, fits: impl Fn(&K::Key) -> bool) -> Vec<S> {
+        let mut gone = Vec::new();
+        if self.are_closed() || self.with_shelf(kind, kind.floor(), |_| ()).is_none() {
+            return gone;
+        }
+        let mut shelves = self.shelves.lock();
+        let held: Vec<_> = shelves.iter().filter(|(key, _)| fits(key)).map(|(key, shelf)| (shelf.used_at, key)).collect();
+        let new = kind.key();
+        let mut others: Vec<_> = held.iter().filter(|(_, key)| Some(*key) != new.as_ref()).collect();
+        others.sort_by_key(|(used_at, _)| *used_at);
+        let over: Vec<K::Key> = others.iter().take((others.len() + 1).saturating_sub(max)).map(|one| one.1.clone()).collect();
+        for key in over {
+            gone.extend(shelves.remove(&key).map(|shelf| shelf.ready).unwrap_or_default());
+        }
+        drop(shelves);
+        self.wake.notify_one();
+        gone
+    }
+
     /// One of `kind`, if one stands by. Either way more will soon be.
     pub(super) fn take(&self, kind: &K) -> Option<S> {
         if self.are_closed() {

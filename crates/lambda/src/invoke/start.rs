@@ -16,7 +16,7 @@ use super::egress::{Door, Egress};
 use super::either::EitherLine;
 use super::ending::Ending;
 use super::environment::{Environment, Held};
-use super::environments::Memory;
+use super::environments::{EnvironmentKey, Memory};
 use super::extensions::{
     self, About, EXTENSIONS_MAX, EXTENSIONS_ROOT, Extensions, Failure, FailureKind, Standing, VARIABLES_MISSED,
 };
@@ -26,7 +26,7 @@ use super::log_records::{PlatformRecords, stream_date};
 use super::log_stream::LogStream;
 use super::runtime_api::RuntimeApi;
 use super::state::State;
-use super::stems::{Stem, address_variables, links, listeners};
+use super::stems::{Learner, Stem, address_variables, links, listeners};
 use super::telemetry::Telemetry;
 use super::variables::TASK_ROOT;
 use super::{Credentials, EnvironmentPeer, InvokeError, Invoker, PayloadLimits, egress, endpoint, entry};
@@ -86,6 +86,8 @@ struct Launched {
     line: Option<FrameLine>,
     /// The runtime's program, when it waits for extensions.
     held: Option<String>,
+    /// Where later environments of the version may come from a runtime that stands by.
+    learns: Option<Learner>,
 }
 
 impl Invoker {
@@ -166,7 +168,7 @@ impl Invoker {
         let protocol = entry::protocol(function, &plan);
         let (sandbox_began, start) = (clock.now(), clock.elapsed());
         let launched = self.sandbox_for(function, plan, folders, variables, &external).await;
-        let Launched { mut sandbox, line, held } = match launched {
+        let Launched { mut sandbox, line, held, learns } = match launched {
             Ok(launched) => launched,
             Err(none) => return Err(start_failure(none, logs, clock)),
         };
@@ -206,6 +208,7 @@ impl Invoker {
             memory,
             recorder: shared.recorder.clone(),
             rng: shared.rng.clone(),
+            learns,
             holds,
         };
         Ok(Started { environment, timings })
@@ -270,20 +273,24 @@ impl Invoker {
         variables: Vec<(String, String)>,
         external: &[String],
     ) -> Result<Launched, NoSandbox> {
+        let mut learns = None;
         // External extensions start before the runtime: one that runs already comes too late for them.
-        if external.is_empty()
-            && function.managed.is_none()
-            && let Some(Stem { sandbox, line }) =
-                self.assigned_stem(&plan, &variables, || self.rest(function, folders.clone())).await
-        {
-            return Ok(Launched { sandbox, line: Some(line), held: None });
+        if external.is_empty() && function.managed.is_none() {
+            // Nothing passes from one tenant's environments to another's.
+            let version = (!function.per_tenant).then(|| EnvironmentKey::of(function, None));
+            let rest = || self.rest(function, folders.clone());
+            let stem = self.assigned_stem(&plan, &variables, version.as_ref(), rest).await;
+            learns = version.map(|version| self.0.stems.learner(&plan, version));
+            if let Some(Stem { sandbox, line }) = stem {
+                return Ok(Launched { sandbox, line: Some(line), held: None, learns });
+            }
         }
         let mut spec = self.spec(function, plan, folders, variables);
         spec.companions = external.iter().map(|name| Path::new(EXTENSIONS_ROOT).join(name)).collect();
         spec.sockets = 1 + external.len();
         let held = (!external.is_empty()).then(|| spec.argv[0].clone());
         let sandbox = self.launch(spec).await?;
-        Ok(Launched { sandbox, line: None, held })
+        Ok(Launched { sandbox, line: None, held, learns })
     }
 
     /// Names of the external extensions that the layers bring.

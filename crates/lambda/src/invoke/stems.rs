@@ -4,7 +4,8 @@
 //!   demand ──▶ boot, one at a time, when nobody has just taken one ──▶ STANDBY ──▶ shelf ──take──▶ (assign.rs)
 //!              in a sandbox of its own that awaits its rest                          │ surplus, dead: dropped
 //! ```
-//! A stem has run our bootstrap and nothing else. It becomes the environment of one function version by its mounts, amounts
+//! A stem has run our bootstrap and nothing else, or has loaded parts of the runtime's AWS SDK beside it: for the functions whose
+//! init has said that it loads those (resident.rs). It becomes the environment of one function version by its mounts, amounts
 //! and variables, and never comes back (L12). Each is a process that was started, not a copy of one: no two share a random
 //! state, an address layout or an id (L18).
 
@@ -12,12 +13,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quick_cache::sync::Cache;
 use sandbox::{AddressVariable, Isolation, Launcher, Link, Mount, Sandbox, Spec};
 use sys::Clock;
 use sys::task::{CancellationToken, DropGuard};
 
 use super::egress::Egress;
+use super::environments::EnvironmentKey;
 use super::line::{FrameLine, Said};
+use super::resident::Resident;
 use super::shelves::{Kind, Shelves, Standing, Unmade};
 use super::start::{OPEN_FILES_MAX, PROCESSES_MAX};
 use super::{AWS_ENDPOINT, EGRESS_PROXY, InvokeLimits, PayloadLimits, RUNTIME_API, variables};
@@ -27,6 +31,12 @@ use crate::runtimes::{LaunchPlan, Runtimes};
 const BOOT_MAX: Duration = Duration::from_secs(60);
 /// What one stem is taken to need, in MB: measured, with what its children of the page cache share left out.
 const STEM_MB: u32 = 24;
+/// The same of one that has loaded parts of an SDK.
+const RESIDENT_STEM_MB: u32 = 64;
+/// Kinds with an SDK, of which one each is always held: together half of the usual memory for all stems.
+const RESIDENT_KINDS_MAX: usize = 4;
+/// Versions of which it is remembered what they load.
+const VERSIONS_MAX: usize = 10_000;
 /// Memory limit while nothing is known about the function.
 const BOOT_MEMORY_BYTES: u64 = 512 << 20;
 const BOOT_SCRATCH_BYTES: u64 = 16 << 20;
@@ -46,23 +56,31 @@ impl Standing for Stem {
     }
 }
 
-impl Kind for LaunchPlan {
-    type Key = Vec<String>;
+/// A runtime that can stand by.
+#[derive(Clone)]
+struct Generic {
+    plan: LaunchPlan,
+    resident: Resident,
+}
 
-    fn key(&self) -> Option<Vec<String>> {
-        self.generic_argv.clone()
+impl Kind for Generic {
+    type Key = (Vec<String>, Resident);
+
+    fn key(&self) -> Option<Self::Key> {
+        Some((self.plan.generic_argv.clone()?, self.resident.clone()))
     }
 
     fn memory_mb(&self) -> u32 {
-        STEM_MB
+        if self.resident.is_empty() { STEM_MB } else { RESIDENT_STEM_MB }
     }
 
+    /// A function that is called once in an hour starts cold each time: what it needs stands by then, too.
     fn floor(&self) -> usize {
-        0
+        usize::from(!self.resident.is_empty())
     }
 
     fn description(&self) -> String {
-        self.description.clone()
+        format!("{} {}", self.plan.description, self.resident)
     }
 }
 
@@ -77,7 +95,9 @@ struct Shared {
     launcher: Launcher,
     egress: Egress,
     payloads: PayloadLimits,
-    shelves: Arc<Shelves<LaunchPlan, Stem>>,
+    shelves: Arc<Shelves<Generic, Stem>>,
+    /// What of the runtime's SDK the init of a version has loaded, of as many versions as are remembered.
+    known: Cache<EnvironmentKey, Resident>,
     closed: CancellationToken,
 }
 
@@ -93,6 +113,7 @@ impl Stems {
             egress: limits.egress.clone(),
             payloads: limits.payloads,
             shelves: Arc::new(Shelves::new(clock.clone(), budget_mb)),
+            known: Cache::new(VERSIONS_MAX),
             closed: closed.clone(),
         });
         let stems = Self { shared: Arc::clone(&shared), _closes: closed.clone().drop_guard() };
@@ -102,23 +123,33 @@ impl Stems {
         for identifier in runtimes.newest() {
             // A generic runtime depends on no package.
             if let Ok(plan) = runtimes.plan(&identifier, std::path::Path::new("/")) {
-                shared.shelves.hold(&plan);
+                shared.shelves.hold(&Generic { plan, resident: Resident::default() });
             }
         }
         drop(sys::task::spawn("stems", async move {
             loop {
                 tokio::select! {
                     () = closed.cancelled() => return,
-                    () = shared.shelves.turn(|plan| shared.boot(plan)) => {}
+                    () = shared.shelves.turn(|kind| shared.boot(kind)) => {}
                 }
             }
         }));
         stems
     }
 
-    /// A stem of the runtime that `plan` starts, if one stands by. Either way more will soon be.
-    pub(super) fn take(&self, plan: &LaunchPlan) -> Option<Stem> {
-        self.shared.shelves.take(plan)
+    /// A stem of the runtime that `plan` starts, if one stands by; with what the `version` is known to load, where it can be.
+    /// Either way more will soon be.
+    pub(super) fn take(&self, plan: &LaunchPlan, version: Option<&EnvironmentKey>) -> Option<Stem> {
+        let shelves = &self.shared.shelves;
+        let known = version.and_then(|version| self.shared.known.get(version));
+        let of = |resident| Generic { plan: plan.clone(), resident };
+        let fitting = known.and_then(|resident| shelves.take(&of(resident)));
+        fitting.or_else(|| shelves.take(&of(Resident::default())))
+    }
+
+    /// For an environment of a `version` whose later ones may come from stems.
+    pub(super) fn learner(&self, plan: &LaunchPlan, version: EnvironmentKey) -> Learner {
+        Learner { shared: Arc::clone(&self.shared), plan: plan.clone(), version }
     }
 
     /// Runtimes that stand by now.
@@ -133,16 +164,37 @@ impl Stems {
     }
 }
 
+/// Remembers what the init of an environment says that it has loaded, for the later ones of its version.
+pub(crate) struct Learner {
+    shared: Arc<Shared>,
+    plan: LaunchPlan,
+    version: EnvironmentKey,
+}
+
+impl Learner {
+    /// Init is over and says this.
+    pub(super) fn learn(&self, used: &[u8]) {
+        let resident = Resident::read(used);
+        if resident.is_empty() {
+            return;
+        }
+        let Self { shared, plan, version } = self;
+        shared.known.insert(version.clone(), resident.clone());
+        let kind = Generic { plan: plan.clone(), resident };
+        drop(shared.shelves.hold_among(&kind, RESIDENT_KINDS_MAX, |(_, resident)| !resident.is_empty()));
+    }
+}
+
 impl Shared {
-    async fn boot(&self, plan: LaunchPlan) -> Result<Stem, Unmade> {
-        let booted = self.clock.timeout(BOOT_MAX, self.stand_by(&plan)).await;
+    async fn boot(&self, kind: Generic) -> Result<Stem, Unmade> {
+        let booted = self.clock.timeout(BOOT_MAX, self.stand_by(&kind)).await;
         let booted = booted.unwrap_or_else(|| Err(format!("not up after {} s", BOOT_MAX.as_secs())));
         booted.map_err(Unmade::Failed)
     }
 
     /// Starts a generic runtime and waits until it stands by.
-    async fn stand_by(&self, plan: &LaunchPlan) -> Result<Stem, String> {
-        let mut sandbox = self.launcher.launch(spec(plan, &self.egress)).await.map_err(|error| error.to_string())?;
+    async fn stand_by(&self, kind: &Generic) -> Result<Stem, String> {
+        let mut sandbox = self.launcher.launch(spec(kind, &self.egress)).await.map_err(|error| error.to_string())?;
         let channel = sandbox.take_channel().ok_or("no channel")?;
         let mut line = FrameLine::new(channel, self.payloads);
         match line.listen().await {
@@ -153,11 +205,12 @@ impl Shared {
 }
 
 /// The sandbox of a stem: everything that does not depend on the function.
-fn spec(plan: &LaunchPlan, egress: &Egress) -> Spec {
+fn spec(Generic { plan, resident }: &Generic, egress: &Egress) -> Spec {
     let mounts = plan.mounts.iter().map(|(source, target)| Mount { source: source.clone(), target: target.clone() });
     let mut spec = Spec::new(plan.generic_argv.clone().unwrap_or_default());
     spec.mounts = mounts.collect();
     spec.env = variables::of_stem(plan);
+    spec.env.extend(resident.variable());
     spec.address_env = address_variables(egress);
     spec.memory_bytes = BOOT_MEMORY_BYTES;
     spec.scratch_bytes = BOOT_SCRATCH_BYTES;

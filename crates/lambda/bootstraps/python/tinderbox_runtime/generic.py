@@ -1,4 +1,4 @@
-"""A generic runtime: boot, STANDBY, wait for ASSIGN, then init and the invoke loop as ever.
+"""A generic runtime: boot, perhaps the AWS SDK (resident.py), STANDBY, wait for ASSIGN, then init and the invoke loop as ever.
 
 Nothing of any user has been seen until ASSIGN. What only counts when a process starts (PYTHON* variables, LD_LIBRARY_PATH, TZ …) cannot be
 assigned: the server starts such functions with bootstrap.py.
@@ -25,11 +25,12 @@ import urllib.parse  # noqa: F401
 import uuid  # noqa: F401
 
 from tinderbox_runtime import channel as frames
-from tinderbox_runtime import code_cache, context, fault, logs, marshal_json, serve, sink  # noqa: F401
+from tinderbox_runtime import code_cache, context, fault, logs, marshal_json, resident, serve, sink  # noqa: F401
 
 
 def main():
     channel = frames.Channel(int(os.environ.pop("_TINDERBOX_CHANNEL_FD", "3")))
+    resident.load()
     channel.send(frames.STANDBY, "", b"")
     assignment = channel.assignment()
     if assignment is None:

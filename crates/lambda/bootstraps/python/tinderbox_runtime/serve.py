@@ -4,7 +4,7 @@ import os
 import sys
 
 from tinderbox_runtime import channel as frames
-from tinderbox_runtime import sink
+from tinderbox_runtime import resident, sink
 from tinderbox_runtime.context import LambdaContext
 from tinderbox_runtime.fault import Fault, describe
 from tinderbox_runtime.lazy import hook_logging
@@ -180,5 +180,5 @@ def main(channel=None):
         if not snapshot.pass_through(channel, library):
             return
     else:
-        channel.send(frames.READY, "", b"")
+        channel.send(frames.READY, "", resident.used())
     serve(channel, handler)

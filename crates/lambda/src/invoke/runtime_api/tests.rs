@@ -82,7 +82,7 @@ async fn running() -> (RuntimeApi, SocketAddr) {
     let (mut api, address) = api().await;
     api.deliver(header(ID), Bytes::from_static(b"{}"));
     assert_eq!(status(address, "GET", "/invocation/next", b"").await, 200);
-    assert_eq!(api.listen().await, Said::Ready);
+    assert_eq!(api.listen().await, Said::Ready { used: Bytes::new() });
     (api, address)
 }
 
@@ -106,7 +106,7 @@ async fn next_carries_the_event_and_every_header_that_fits() {
     assert!(head.contains("lambda-runtime-aws-tenant-id: blue"), "{head}");
     assert!(!head.contains("cognito"), "a value with a line break cannot be a header");
     assert!(!api.holds_event());
-    assert_eq!(api.listen().await, Said::Ready);
+    assert_eq!(api.listen().await, Said::Ready { used: Bytes::new() });
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn several_events_are_taken_side_by_side_and_answered_in_any_order() {
         assert_eq!(code, 200, "an event is open, and the next is given nevertheless");
         assert!(head.contains(&format!("lambda-runtime-aws-request-id: {id}")), "{head}");
     }
-    assert_eq!(api.listen().await, Said::Ready);
+    assert_eq!(api.listen().await, Said::Ready { used: Bytes::new() });
     for (id, code) in [("three", 400), ("two", 202), ("two", 400), ("one", 202)] {
         assert_eq!(status(address, "POST", &format!("/invocation/{id}/response"), b"1").await, code, "{id}");
     }
@@ -317,7 +317,7 @@ async fn among_several_an_answer_over_the_limit_is_its_own_events_error() {
     }
     assert_eq!(status(address, "POST", "/invocation/one/response", &vec![b'1'; BYTES_MAX + 1]).await, 413);
     assert_eq!(status(address, "POST", "/invocation/two/response", b"2").await, 202);
-    assert_eq!(api.listen().await, Said::Ready);
+    assert_eq!(api.listen().await, Said::Ready { used: Bytes::new() });
     let Said::Error { request_id, json } = api.listen().await else { panic!("an error") };
     assert!(request_id == "one" && json.windows(20).any(|part| part == b"ResponseSizeTooLarge"), "{json:?}");
     assert_eq!(api.listen().await, Said::Response { request_id: "two".to_owned(), body: Bytes::from_static(b"2") });

@@ -1,0 +1,48 @@
+"""The AWS SDK that comes with the runtime, loaded before it is known for which function; and who may have it so.
+
+    an init of a version loads boto3 of the runtime's own --> READY says so --> later environments of the version find it loaded
+
+What is loaded is found before what a package brings under the same name. So a function whose package or layers have loaded a module
+that the SDK's folder or the standard library has, too, says nothing: its environments load everything themselves.
+"""
+
+import os
+import sys
+
+NAME = "boto3"
+VARIABLE = "_TINDERBOX_RESIDENT"
+FOLDERS = ("/var/task/", "/opt/")
+
+
+def load():
+    """Loads what the server asks for. Nothing of it reads a variable, a file of a user or the time before it is called."""
+    if NAME in os.environ.pop(VARIABLE, "").split():
+        import boto3.s3.inject  # noqa: F401  (what clients and resources of S3 load when they are made, and nothing else does)
+
+
+def _sdk_folder():
+    """Where the host's boto3 lies, if it has one: the last place of the path that a runtime starts with."""
+    return os.environ.get("PYTHONPATH", "").rpartition(":")[2]
+
+
+def _is_in(folder, name):
+    return any(os.path.exists(f"{folder}/{name}{suffix}") for suffix in ("", ".py"))
+
+
+def used():
+    """What this init has loaded of the runtime's SDK, as READY says it: a JSON array, or nothing."""
+    try:
+        sdk = _sdk_folder()
+        module = sys.modules.get(NAME)
+        if module is None or module.__spec__.origin != f"{sdk}/{NAME}/__init__.py":
+            return b""
+        standard = sys.stdlib_module_names  # since Python 3.10
+        for name, module in list(sys.modules.items()):
+            origin = getattr(getattr(module, "__spec__", None), "origin", None)
+            if "." in name or not isinstance(origin, str) or not origin.startswith(FOLDERS):
+                continue
+            if name in standard or _is_in(sdk, name):
+                return b""
+        return f'["{NAME}"]'.encode()
+    except Exception:
+        return b""  # whatever it is: it must not be what an init fails of

@@ -1,0 +1,106 @@
+//! What of the runtime's AWS SDK a generic runtime has loaded while it stands by.
+//!
+//! Our bootstraps say at the end of an init what it has loaded of the SDK that comes with the runtime (never of one that the
+//! package or a layer brings), and the later environments of the version come from runtimes that have loaded it already. A function
+//! can only choose among the modules of the host's own SDK, and what it says counts for its own version alone.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// Clients of one function; whoever uses more starts without.
+const NAMES_MAX: usize = 8;
+/// The longest name of a package of the AWS SDK for node is half of it.
+const NAME_BYTES_MAX: usize = 96;
+/// Where a generic runtime reads what to load. A function cannot have a variable that begins with an underscore.
+const VARIABLE: &str = "_TINDERBOX_RESIDENT";
+
+/// Names of modules, as the language has them: `boto3`, or packages `@aws-sdk/client-…` and `@aws-sdk/lib-…`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Resident(Arc<BTreeSet<String>>);
+
+impl Resident {
+    /// Reads what a bootstrap says, a JSON array of names. Empty where that is anything else than a few names of SDK modules.
+    pub(super) fn read(json: &[u8]) -> Self {
+        let names: BTreeSet<String> = serde_json::from_slice(json).unwrap_or_default();
+        let fit = names.len() <= NAMES_MAX && names.iter().all(|name| is_of_an_sdk(name));
+        if fit { Self(Arc::new(names)) } else { Self::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The variable that tells a generic runtime what to load.
+    pub(super) fn variable(&self) -> Option<(String, String)> {
+        (!self.is_empty()).then(|| (VARIABLE.to_owned(), self.to_string()))
+    }
+}
+
+impl fmt::Display for Resident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, name) in self.0.iter().enumerate() {
+            write!(f, "{}{name}", if at == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+/// No path leads out of the SDK's folder by such a name.
+fn is_of_an_sdk(name: &str) -> bool {
+    let package = ["@aws-sdk/client-", "@aws-sdk/lib-"].iter().find_map(|prefix| name.strip_prefix(prefix));
+    let is_word = |rest: &str| {
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    name.len() <= NAME_BYTES_MAX && (name == "boto3" || package.is_some_and(is_word))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+
+    #[test]
+    fn names_of_sdk_modules_are_taken_in_any_order_and_once() {
+        for (json, text) in [
+            (r#"["boto3"]"#, "boto3"),
+            (r#"["@aws-sdk/lib-dynamodb", "@aws-sdk/client-s3", "@aws-sdk/client-s3"]"#, "@aws-sdk/client-s3 @aws-sdk/lib-dynamodb"),
+        ] {
+            let resident = Resident::read(json.as_bytes());
+            assert_eq!(resident.variable(), Some(("_TINDERBOX_RESIDENT".to_owned(), text.to_owned())));
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_of_an_sdk_module_makes_it_nothing() {
+        let many: Vec<String> = (0..9).map(|n| format!("@aws-sdk/client-{n}")).collect();
+        let many = serde_json::to_string(&many).expect("names are JSON");
+        let long = format!(r#"["@aws-sdk/client-{}"]"#, "s".repeat(96));
+        for json in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            r#"["boto3", 1]"#,
+            r#"["boto3", "os"]"#,
+            r#"["@aws-sdk/client-"]"#,
+            r#"["@aws-sdk/client-s3/../../../../tmp/mine"]"#,
+            r#"["@aws-sdk/client-s3 /tmp/mine"]"#,
+            r#"["/tmp/@aws-sdk/client-s3"]"#,
+            r#"["@aws-sdk/core"]"#,
+            &many,
+            &long,
+        ] {
+            assert!(Resident::read(json.as_bytes()).is_empty(), "{json}");
+        }
+    }
+
+    proptest! {
+        /// The peer is untrusted.
+        #[test]
+        fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Resident::read(&bytes);
+        }
+    }
+}
