@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::load::{Connection, Seen};
-use super::server::{Language, Tinderbox, plain};
+use super::server::{Language, Tinderbox, plain_command};
 
 /// First invocations of `count` functions beside bare starts of their language, alternating. Every function is a new one, so
 /// that nothing of it can be warm; the server may have started its language ahead, as it does for users.
@@ -61,11 +61,21 @@ pub(crate) async fn interpreter() -> anyhow::Result<String> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
-pub(super) async fn process(program: &str, args: &[&str]) -> anyhow::Result<Duration> {
-    let mut command = Command::new(program);
-    plain(&mut command).args(args).stdin(Stdio::null());
+pub(super) async fn timed(command: &mut Command) -> anyhow::Result<Duration> {
     let started = Instant::now();
     let status = command.status().await?;
-    ensure!(status.success(), "{program} ended with {status}");
+    ensure!(status.success(), "{command:?} ended with {status}");
     Ok(started.elapsed())
+}
+
+/// A process of this program that reads nothing.
+pub(super) fn command(program: &str, args: &[&str]) -> Command {
+    let mut command = plain_command(program);
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// From start to end.
+pub(super) async fn process(program: &str, args: &[&str]) -> anyhow::Result<Duration> {
+    timed(&mut command(program, args)).await
 }

@@ -39,7 +39,7 @@ struct Figures {
 
 /// `count` later cold starts of each package.
 pub(super) async fn compare(binary: &Path, packages: &Packages, count: usize, raw: bool) -> anyhow::Result<Vec<Value>> {
-    let tinderbox = Tinderbox::start(binary, &SERVER).await?;
+    let tinderbox = Tinderbox::start_with(binary, &SERVER, &package::sdks(packages).await?).await?;
     let mut all = Vec::new();
     for package in Package::all(packages).await? {
         let mut urls = Vec::new();
@@ -94,13 +94,16 @@ async fn bare(language: Language, python: &str) -> anyhow::Result<f64> {
 async fn loaded(package: &Package, python: &str) -> anyhow::Result<f64> {
     let file = package.folder.path().join(package.language.file());
     let file = file.to_str().context("the folder's path is no UTF-8")?;
-    let took = match package.language {
+    let mut command = match package.language {
         // Clients hold nothing open, but would not have to.
-        Language::Node => cold::process("node", &["-e", &format!("require('{file}'); process.exit()")]).await?,
+        Language::Node => cold::command("node", &["-e", &format!("require('{file}'); process.exit()")]),
         // It runs the file, and keeps what it has compiled of all others in their `__pycache__`.
-        Language::Python => cold::process(python, &[file]).await?,
+        Language::Python => cold::command(python, &[file]),
     };
-    Ok(took.as_secs_f64() * 1e3)
+    if let Some((variable, folder)) = &package.sdk {
+        command.env(variable, folder);
+    }
+    Ok(cold::timed(&mut command).await?.as_secs_f64() * 1e3)
 }
 
 impl Figures {

@@ -1,8 +1,9 @@
 //! The two servers under load: Tinderbox as its own process, and bare `node:http`.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -79,10 +80,21 @@ pub(crate) struct Tinderbox {
 impl Tinderbox {
     /// Starts it with these further arguments. Signatures are not asked for, for only functions are measured.
     pub(crate) async fn start(binary: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(binary, arguments, &[]).await
+    }
+
+    /// The same, with these variables.
+    pub(crate) async fn start_with(
+        binary: &Path,
+        arguments: &[&str],
+        variables: &[(&str, PathBuf)],
+    ) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
-        let mut command = Command::new(binary);
+        let mut command = plain_command(binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--auth", "permissive", "--data"]).arg(data.path());
-        let (process, address) = listening(command.args(arguments)).await?;
+        command.args(arguments);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        let (process, address) = listening(&mut command).await?;
         Ok(Self { process, _data: data, api: Api { address } })
     }
 
@@ -138,7 +150,7 @@ pub(crate) struct BareNode {
 
 impl BareNode {
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let (process, address) = listening(Command::new("node").args(["-e", BARE_NODE])).await?;
+        let (process, address) = listening(plain_command("node").args(["-e", BARE_NODE])).await?;
         let target = Target { address, host: address.to_string(), path: "/".to_owned() };
         Ok(Self { _process: process, target })
     }
@@ -155,15 +167,19 @@ pub(crate) fn runtime_variables() -> Vec<String> {
     std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).filter(meant).collect()
 }
 
-/// The command without [`runtime_variables`].
-pub(crate) fn plain(command: &mut Command) -> &mut Command {
-    runtime_variables().iter().fold(command, |command, name| command.env_remove(name))
+/// The command of a program, without [`runtime_variables`].
+pub(crate) fn plain_command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for name in runtime_variables() {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Starts a process and waits for its line `listening on http://ADDRESS`.
 async fn listening(command: &mut Command) -> anyhow::Result<(Child, SocketAddr)> {
     let mut process =
-        plain(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
     let mut lines = BufReader::new(process.stdout.take().context("no stdout")?).lines();
     while let Some(line) = lines.next_line().await? {
         if let Some(address) = line.strip_prefix("listening on http://") {

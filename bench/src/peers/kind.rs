@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
+use crate::invoke::server::plain_command;
 use crate::packages::Packages;
 
 const NODE_HANDLER: &str = "exports.handler = async () => ({ statusCode: 200, body: 'ok' });";
@@ -104,15 +105,14 @@ impl Kind {
 
     /// Starts it in `folder` on `port`; `others` are free ports that nobody asks.
     pub(super) fn command(self, installed: &Path, python: &str, port: u16, others: [u16; 3]) -> Command {
-        let mut command = match self {
-            Self::Node => Command::new("node"),
-            Self::Deno => Command::new(installed.join("@deno/linux-x64-glibc/deno")),
-            Self::Bun => Command::new(installed.join("@oven/bun-linux-x64/bin/bun")),
-            Self::Workerd => Command::new(installed.join("@cloudflare/workerd-linux-64/bin/workerd")),
-            Self::ServerlessOffline => Command::new("node"),
-            Self::Ministack => Command::new(python),
+        let program = match self {
+            Self::Node | Self::ServerlessOffline => PathBuf::from("node"),
+            Self::Deno => installed.join("@deno/linux-x64-glibc/deno"),
+            Self::Bun => installed.join("@oven/bun-linux-x64/bin/bun"),
+            Self::Workerd => installed.join("@cloudflare/workerd-linux-64/bin/workerd"),
+            Self::Ministack => PathBuf::from(python),
         };
-        crate::invoke::server::plain(&mut command);
+        let mut command = plain_command(program);
         let port = port.to_string();
         match self {
             Self::Node | Self::Bun => command.arg("index.js"),

@@ -28,7 +28,8 @@ pub enum Key {
         /// The first of them.
         span_id: SpanId,
     },
-    /// 1: a trace in the order of its first span of that day → empty.
+    /// 1: a trace in the order of its first span of that day, and perhaps of later ones → empty. (2 said which traces stood here: a
+    /// read and a write for each request. None is written any more; old ones expire.)
     Recent {
         /// Days since 1970-01-01 at writing.
         day: i64,
@@ -37,17 +38,10 @@ pub enum Key {
         /// The trace.
         trace_id: TraceId,
     },
-    /// 2: the trace has a [`Key::Recent`] on that day → empty.
-    Seen {
-        /// Days since 1970-01-01 at writing.
-        day: i64,
-        /// The trace.
-        trace_id: TraceId,
-    },
 }
 
 impl Key {
-    /// The number of variants: [`day_range`] exists for each.
+    /// How many numbers variants have had: what has any of them expires.
     pub(crate) const VARIANTS: u64 = 3;
 
     /// The bytes of the key.
@@ -57,7 +51,6 @@ impl Key {
             Self::Recent { day, written_us, trace_id } => {
                 (1, day, vec![Element::Int(*written_us), trace_id.as_str().into()])
             }
-            Self::Seen { day, trace_id } => (2, day, vec![trace_id.as_str().into()]),
         };
         pack(&[head(number, *day), rest].concat())
     }
@@ -82,11 +75,6 @@ impl Key {
                 if service == SERVICE =>
             {
                 TraceId::parse(trace).map(|trace_id| Self::Recent { day: *day, written_us: *us, trace_id })
-            }
-            [Element::Text(service), Element::Uint(2), Element::Int(day), Element::Text(trace)]
-                if service == SERVICE =>
-            {
-                TraceId::parse(trace).map(|trace_id| Self::Seen { day: *day, trace_id })
             }
             _ => None,
         };

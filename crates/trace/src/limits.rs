@@ -14,6 +14,8 @@ pub const BATCH_SPANS_MAX: usize = 500;
 pub const BATCH_BYTES_MAX: usize = 2 << 20;
 /// Bytes of spans in one value, unless a single one is larger: under the store's 100 KB, escapes included.
 pub const VALUE_BYTES_MAX: usize = 30_000;
+/// Traces of which the writer remembers that they are listed, and as many from before. A trace that goes on later is listed again.
+pub const LISTED_MAX: usize = 8_192;
 /// How long the first span of a batch waits for company.
 pub const LINGER: Duration = Duration::from_millis(25);
 /// Runs of one batch before it is given up as lost.

@@ -1,6 +1,6 @@
 //! The queue between whoever works and the store: recording never waits, one task writes behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use kv::Kv;
 use sys::Clock;
 use sys::behind::{self, Bounds, Sender};
+use wire::TraceId;
 
 use crate::keys::{self, Key};
 use crate::{Span, TraceError, limits};
@@ -43,10 +44,11 @@ impl Recorder {
         let (queue, mut waiting) = behind::queue(BOUNDS, Span::bytes, clock.clone());
         let losses = Arc::<Losses>::default();
         let lost = Arc::clone(&losses);
+        let mut listed = Listed::default();
         sys::task::spawn("trace writer", async move {
             while let Some(batch) = waiting.batch().await {
                 let spans = batch.len();
-                if let Err(error) = write(&kv, &clock, batch).await {
+                if let Err(error) = write(&kv, &clock, batch, &mut listed).await {
                     tracing::error!(%error, spans, "spans are lost");
                     lost.lost.fetch_add(spans as u64, Ordering::AcqRel);
                 }
@@ -104,8 +106,33 @@ fn pairs_of(day: i64, spans: &[Span]) -> Vec<(Bytes, Bytes)> {
     pairs
 }
 
+/// The traces that stand in the order of their beginnings already, as far as is remembered: one that is listed once more is found
+/// twice there, and told once.
+#[derive(Default)]
+struct Listed {
+    day: i64,
+    now: HashSet<TraceId>,
+    before: HashSet<TraceId>,
+}
+
+impl Listed {
+    fn has(&self, day: i64, trace: &TraceId) -> bool {
+        self.day == day && (self.now.contains(trace) || self.before.contains(trace))
+    }
+
+    fn add(&mut self, day: i64, traces: Vec<TraceId>) {
+        if self.day != day {
+            *self = Self { day, ..Self::default() };
+        }
+        if self.now.len() + traces.len() > limits::LISTED_MAX {
+            self.before = std::mem::take(&mut self.now);
+        }
+        self.now.extend(traces);
+    }
+}
+
 /// Writes one batch in one transaction; runs again for a while when the store refuses.
-async fn write(kv: &Kv, clock: &Clock, batch: Vec<Span>) -> Result<(), kv::Error> {
+async fn write(kv: &Kv, clock: &Clock, batch: Vec<Span>, listed: &mut Listed) -> Result<(), kv::Error> {
     let now = clock.now();
     let day = keys::day_of(now);
     let mut by_trace: BTreeMap<_, Vec<Span>> = BTreeMap::new();
@@ -113,7 +140,7 @@ async fn write(kv: &Kv, clock: &Clock, batch: Vec<Span>) -> Result<(), kv::Error
         by_trace.entry(span.trace_id.clone()).or_default().push(span);
     }
     let pairs: Vec<(Bytes, Bytes)> = by_trace.values().flat_map(|spans| pairs_of(day, spans)).collect();
-    let traces: Vec<_> = by_trace.into_keys().collect();
+    let traces: Vec<_> = by_trace.into_keys().filter(|trace| !listed.has(day, trace)).collect();
     let mut pause = limits::RETRY_PAUSE;
     for attempt in 1.. {
         let outcome = kv
@@ -122,12 +149,8 @@ async fn write(kv: &Kv, clock: &Clock, batch: Vec<Span>) -> Result<(), kv::Error
                     tx.set(key, value.clone());
                 }
                 for trace_id in &traces {
-                    let seen = Key::Seen { day, trace_id: trace_id.clone() }.encode();
-                    if tx.get(&seen).await?.is_none() {
-                        tx.set(&seen, Bytes::new());
-                        let recent = Key::Recent { day, written_us: now.unix_us(), trace_id: trace_id.clone() };
-                        tx.set(recent.encode(), Bytes::new());
-                    }
+                    let recent = Key::Recent { day, written_us: now.unix_us(), trace_id: trace_id.clone() };
+                    tx.set(recent.encode(), Bytes::new());
                 }
                 Ok::<(), kv::Error>(())
             })
@@ -138,8 +161,10 @@ async fn write(kv: &Kv, clock: &Clock, batch: Vec<Span>) -> Result<(), kv::Error
                 clock.sleep(pause).await;
                 pause *= 2;
             }
-            outcome => return outcome,
+            Err(error) => return Err(error),
+            Ok(()) => break,
         }
     }
+    listed.add(day, traces);
     Ok(())
 }

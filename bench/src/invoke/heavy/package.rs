@@ -1,4 +1,5 @@
-//! The packages: with the AWS SDK for node as one bundled file and as `node_modules`, with boto3.
+//! The packages: with the AWS SDK for node as one bundled file and as `node_modules`, with boto3; and without either, for the SDKs
+//! that come with the runtime.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -37,14 +38,16 @@ pub(super) struct Package {
     pub(super) folder: tempfile::TempDir,
     pub(super) zip: Vec<u8>,
     pub(super) handler_kib: usize,
+    /// The variable by which a bare process finds the SDK that comes with the runtime, where the package brings none.
+    pub(super) sdk: Option<(&'static str, PathBuf)>,
     /// Its text has what ADR 0021 keeps no compiled code of before node 22.
     pub(super) compiled_anew_before_22: bool,
 }
 
 impl Package {
+    /// All of them, where the SDKs of [`sdks`] come with the runtimes.
     pub(super) async fn all(packages: &Packages) -> anyhow::Result<Vec<Self>> {
-        let sdk = packages.npm(&SDK).await?;
-        let boto3 = packages.pip(&cold::interpreter().await?, &BOTO3).await?;
+        let [(node_path, sdk), (python_path, boto3)] = sdks(packages).await?;
         let unbundled = format!("{}{NODE}", imports("require"));
         Ok(vec![
             Self::bundled(packages, &sdk).await?,
@@ -60,6 +63,20 @@ impl Package {
                 PYTHON.as_bytes(),
                 Some((&boto3, "")),
             )?,
+            Self::of(
+                ("node-runtimes-sdk", "node, AWS SDK v3 (S3, DynamoDB) of the runtime"),
+                Language::Node,
+                unbundled.as_bytes(),
+                None,
+            )?
+            .with_sdk(node_path, sdk),
+            Self::of(
+                ("python-runtimes-boto3", "python, boto3 of the runtime, an S3 client"),
+                Language::Python,
+                PYTHON.as_bytes(),
+                None,
+            )?
+            .with_sdk(python_path, boto3),
         ])
     }
 
@@ -85,6 +102,10 @@ impl Package {
         ensure!(output.status.success(), "esbuild: {}", String::from_utf8_lossy(&output.stderr));
         let bundle = std::fs::read(folder.path().join("index.js"))?;
         Self::of(("node-bundled", "node, AWS SDK v3 (S3, DynamoDB), bundled"), Language::Node, &bundle, None)
+    }
+
+    fn with_sdk(self, variable: &'static str, folder: PathBuf) -> Self {
+        Self { sdk: Some((variable, folder)), ..self }
     }
 
     /// The handler's file, and a folder of packages under a name.
@@ -117,9 +138,16 @@ impl Package {
             folder,
             zip: zip(&files)?,
             handler_kib: handler.len() / 1_024,
+            sdk: None,
             compiled_anew_before_22: ["import(", "eval(", "Function("].iter().any(|part| text.contains(part)),
         })
     }
+}
+
+/// The SDKs, each with the variable of the server by which it comes with the runtime.
+pub(super) async fn sdks(packages: &Packages) -> anyhow::Result<[(&'static str, PathBuf); 2]> {
+    let boto3 = packages.pip(&cold::interpreter().await?, &BOTO3).await?;
+    Ok([("NODE_PATH", packages.npm(&SDK).await?), ("PYTHONPATH", boto3)])
 }
 
 fn imports(how: &str) -> String {

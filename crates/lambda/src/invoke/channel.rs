@@ -60,18 +60,38 @@ fn as_true<S: serde::Serializer>(_: &Option<StreamSink>, serializer: S) -> Resul
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     /// With what of the runtime's AWS SDK init has loaded, in JSON; empty where it does not say.
-    Ready { used: Bytes },
+    Ready {
+        used: Bytes,
+    },
     Loading,
     Standby,
-    Response { request_id: String, body: Bytes },
-    Error { request_id: String, json: Bytes },
-    InitError { json: Bytes },
+    Response {
+        request_id: String,
+        body: Bytes,
+    },
+    Error {
+        request_id: String,
+        json: Bytes,
+    },
+    InitError {
+        json: Bytes,
+    },
     Suspended,
     Restored,
-    RestoreError { json: Bytes },
-    Given { bytes: Bytes },
-    Head { request_id: String, content_type: Bytes },
-    Chunk { request_id: String, bytes: Bytes },
+    RestoreError {
+        json: Bytes,
+    },
+    Given {
+        bytes: Bytes,
+    },
+    Head {
+        request_id: String,
+        content_type: Bytes,
+    },
+    Chunk {
+        request_id: String,
+        bytes: Bytes,
+    },
 }
 
 /// Why bytes are no frame. The environment that sent them is not used again.
@@ -302,7 +322,7 @@ mod tests {
             (vec![0, 0, 0, 2, 19, 0], FrameError::Malformed),
             (vec![0, 0, 0, 9, 77], FrameError::Kind(77)),
             (vec![0, 0, 0, 2, 22, 0], FrameError::Kind(22)),
-            (vec![0, 0, 0, 2, 2, 0], FrameError::Malformed),
+            (vec![0, 0, 0, 2, 6, 0], FrameError::Malformed),
             (vec![0, 0, 0, 3, 3, b'a', b'b'], FrameError::Malformed),
             ([&[0, 0, 0, 37, 4][..], &[0xff; 36]].concat(), FrameError::Malformed),
         ] {
@@ -311,10 +331,10 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_stream_is_refused_by_its_length_before_it_is_buffered() {
-        for (kind, max) in [(7, CHUNK_BYTES_MAX), (8, HEAD_BYTES_MAX)] {
+    fn a_part_of_a_stream_and_a_long_list_are_refused_by_their_length_before_they_are_buffered() {
+        for (kind, max) in [(7, 37 + CHUNK_BYTES_MAX), (8, 37 + HEAD_BYTES_MAX), (2, 1 + USED_BYTES_MAX)] {
             for (length, expected) in
-                [(37 + max, Ok(None)), (38 + max, Err(FrameError::PartTooLong { kind, length: 38 + max }))]
+                [(max, Ok(None)), (max + 1, Err(FrameError::PartTooLong { kind, length: max + 1 }))]
             {
                 let mut bytes = u32::try_from(length).unwrap().to_be_bytes().to_vec();
                 bytes.push(kind);

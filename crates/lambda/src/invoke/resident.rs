@@ -65,7 +65,10 @@ mod tests {
     fn names_of_sdk_modules_are_taken_in_any_order_and_once() {
         for (json, text) in [
             (r#"["boto3"]"#, "boto3"),
-            (r#"["@aws-sdk/lib-dynamodb", "@aws-sdk/client-s3", "@aws-sdk/client-s3"]"#, "@aws-sdk/client-s3 @aws-sdk/lib-dynamodb"),
+            (
+                r#"["@aws-sdk/lib-dynamodb", "@aws-sdk/client-s3", "@aws-sdk/client-s3"]"#,
+                "@aws-sdk/client-s3 @aws-sdk/lib-dynamodb",
+            ),
         ] {
             let resident = Resident::read(json.as_bytes());
             assert_eq!(resident.variable(), Some(("_TINDERBOX_RESIDENT".to_owned(), text.to_owned())));

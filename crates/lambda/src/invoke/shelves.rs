@@ -201,11 +201,13 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
             return gone;
         }
         let mut shelves = self.shelves.lock();
-        let held: Vec<_> = shelves.iter().filter(|(key, _)| fits(key)).map(|(key, shelf)| (shelf.used_at, key)).collect();
+        let held: Vec<_> =
+            shelves.iter().filter(|(key, _)| fits(key)).map(|(key, shelf)| (shelf.used_at, key)).collect();
         let new = kind.key();
         let mut others: Vec<_> = held.iter().filter(|(_, key)| Some(*key) != new.as_ref()).collect();
         others.sort_by_key(|(used_at, _)| *used_at);
-        let over: Vec<K::Key> = others.iter().take((others.len() + 1).saturating_sub(max)).map(|one| one.1.clone()).collect();
+        let over: Vec<K::Key> =
+            others.iter().take((others.len() + 1).saturating_sub(max)).map(|one| one.1.clone()).collect();
         for key in over {
             gone.extend(shelves.remove(&key).map(|shelf| shelf.ready).unwrap_or_default());
         }

@@ -143,8 +143,7 @@ impl Invoker {
         mut logs: LogStream,
         asked: Option<Beside>,
     ) -> Result<Started, StartFailure> {
-        let shared = &self.0;
-        let clock = &shared.clock;
+        let (shared, clock) = (&self.0, &self.0.clock);
         let (code_began, start) = (clock.now(), clock.elapsed());
         let mut folders = self.folders(function).await.map_err(unavailable)?;
         let code_download = clock.elapsed() - start;

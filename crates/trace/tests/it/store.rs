@@ -30,7 +30,7 @@ async fn without_a_reader_spans_are_written_after_the_linger() {
     // The task stands still, waiting for work.
     tokio::task::yield_now().await;
     fixture.store.recorder().record(span(&fixture.clock, 1, 1, None));
-    let begin = trace::keys::Key::Seen { day: 0, trace_id: trace_id(0) }.encode();
+    let begin = trace::keys::Key::Recent { day: 0, written_us: 0, trace_id: trace_id(0) }.encode();
     let count = async || {
         let options = kv::RangeOptions::default();
         fixture.kv.read(async |tx| tx.range(&begin, [0xff], options).await).await.unwrap().len()
@@ -128,6 +128,37 @@ async fn a_trace_over_midnight_is_one_trace() {
     recorder.record(span(&fixture.clock, 1, 2, Some(1)));
     assert_eq!(fixture.store.spans(&trace_id(1)).await.unwrap().len(), 2);
     assert_eq!(fixture.store.recent(10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_trace_that_goes_on_after_a_restart_is_one_trace() {
+    let fixture = fixture();
+    fixture.store.recorder().record(span(&fixture.clock, 1, 1, None));
+    fixture.store.recorder().flush().await.unwrap();
+    fixture.clock.advance(Duration::from_secs(1));
+    let restarted = Store::start(fixture.kv.clone(), fixture.clock.clone());
+    restarted.recorder().record(span(&fixture.clock, 1, 2, Some(1)));
+    restarted.recorder().record(span(&fixture.clock, 2, 3, None));
+    let recent = restarted.recent(10).await.unwrap();
+    assert_eq!(recent.iter().map(|summary| summary.spans).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[tokio::test]
+async fn what_earlier_versions_wrote_beside_traces_expires_with_them() {
+    let fixture = fixture();
+    let today = fixture.clock.now().unix_s() / 86_400;
+    let key = kv::key::pack(&["trace".into(), 2u64.into(), today.into(), trace_id(1).as_str().into()]);
+    fixture
+        .kv
+        .transact(async |tx| {
+            tx.set(&key, bytes::Bytes::new());
+            Ok::<(), kv::Error>(())
+        })
+        .await
+        .unwrap();
+    fixture.clock.advance((limits::EXPIRY_DAYS as u32 + 1) * DAY);
+    assert!(jobs::expire(&fixture.store).await.unwrap());
+    assert_eq!(fixture.kv.read(async |tx| tx.get(&key).await).await.unwrap(), None);
 }
 
 #[tokio::test]

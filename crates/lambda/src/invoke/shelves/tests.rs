@@ -300,3 +300,23 @@ async fn nothing_is_put_down_after_the_end() {
     assert!(shelves.take(&a).is_none() && shelves.wanted(given).now_or_never().is_none());
     assert_eq!(shelves.count(), 0);
 }
+
+#[tokio::test]
+async fn of_kinds_that_are_held_for_good_only_a_few_are() {
+    let (shelves, clock) = kept();
+    let hold = |name| shelves.hold_among(&plan(name), 2, |key| key.starts_with("kept"));
+    for (name, gone) in [("kept-a", 0), ("kept-b", 0), ("kept-a", 0)] {
+        assert_eq!(hold(name).len(), gone, "{name}");
+        pass(&clock, Duration::from_secs(1), || ()).await;
+    }
+    assert!(shelves.take(&plan("kept-a")).is_some() && shelves.take(&plan("other")).is_none());
+    pass(&clock, Duration::from_secs(1), || ()).await;
+    // Of the two that are held, `a` was used last.
+    assert_eq!(hold("kept-c").len(), 1);
+    pass(&clock, Duration::from_secs(1), || ()).await;
+    let counts = ["kept-a", "kept-b", "kept-c", "other"].map(|key| shelves.count_of(&key));
+    assert!(counts[0] >= 1 && counts[1] == 0 && counts[2] == 1 && counts[3] >= 1, "{counts:?}");
+    // They stay however long nobody asks; the other does not.
+    pass(&clock, Duration::from_secs(1_200), || ()).await;
+    assert_eq!(["kept-a", "kept-b", "kept-c", "other"].map(|key| shelves.count_of(&key)), [1, 0, 1, 0]);
+}
