@@ -72,7 +72,11 @@ function die(caption, error, code) {
   process.exit(code);
 }
 
+let listens = false;
+
 function listenToProcess() {
+  if (listens) return;
+  listens = true;
   process.on('beforeExit', () => {
     const callback = whenIdle;
     whenIdle = null;
@@ -269,6 +273,23 @@ function prepare() {
   };
 }
 
+/**
+ * Init and an event on a channel, for the sake of the code that it compiles (rehearsal.cjs). What it leaves behind is what `start`
+ * sets anew.
+ */
+async function runThrough(open) {
+  channel = open;
+  prepare();
+  listenToProcess();
+  streaming.install();
+  const { loaded } = await initialise();
+  await serveOne(loaded, channel.next());
+  serving = null;
+  logs.current.requestId = '-';
+  logs.current.tenantId = undefined;
+  streaming.leave();
+}
+
 /** Becomes the runtime of the function that the environment variables describe. */
 function start(open = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3)) {
   channel = open;
@@ -279,7 +300,7 @@ function start(open = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3))
   main();
 }
 
-module.exports = { start, prepare, createContext, serialize, allowsCallbacks: () => allowCallbacks };
+module.exports = { start, runThrough, prepare, createContext, serialize, allowsCallbacks: () => allowCallbacks };
 if (require.main === module) {
   // Reserved, unlike AWS_LAMBDA_MAX_CONCURRENCY, which any function may set.
   if (env.AWS_LAMBDA_INITIALIZATION_TYPE === 'lambda-managed-instances') require('./concurrent.cjs').start();

@@ -30,13 +30,20 @@ function parse(handler) {
   return { folder, module: base.slice(0, dot), exportPath: base.slice(dot + 1) };
 }
 
+/** What is in a file; undefined where it cannot be read. (An error that is caught takes ten times as long as a look.) */
+function textOf(file) {
+  try {
+    return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** True when the nearest package.json above `file` says `"type": "module"`. What is wrong with one is node's to say. */
 function inModulePackage(file) {
   for (let folder = path.dirname(file); ; folder = path.dirname(folder)) {
-    let text;
-    try {
-      text = fs.readFileSync(path.join(folder, 'package.json'), 'utf8');
-    } catch {
+    const text = textOf(path.join(folder, 'package.json'));
+    if (text === undefined) {
       if (folder === path.dirname(folder) || path.basename(folder) === 'node_modules') return false;
       continue;
     }

@@ -84,7 +84,7 @@ let isJson = false;
 
 /** Patches the global console. `fd` undefined: lines go to stdout. Calls below the minimum level cost nothing. */
 function install({ fd, json, level }) {
-  if (fd !== undefined) write = writeFrame(fd);
+  write = fd === undefined ? writeStdout : writeFrame(fd);
   isJson = json;
   const minimum = LEVELS[level] ?? LEVELS.TRACE;
   const log = json ? logJson : logText;

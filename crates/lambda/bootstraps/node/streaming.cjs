@@ -109,6 +109,10 @@ function enter(header) {
   };
 }
 
+function leave() {
+  store.context = undefined;
+}
+
 function install() {
   globalThis.awslambda = {
     ...globalThis.awslambda,
@@ -131,4 +135,4 @@ function install() {
   };
 }
 
-module.exports = { install, enter, runStreaming };
+module.exports = { install, enter, leave, runStreaming };

@@ -1,4 +1,7 @@
-// Loaded once by generic.cjs, which exercises the loader with it.
+// What a rehearsal (rehearsal.cjs) loads in a function's place.
 'use strict';
 
-exports.handler = async (event) => event;
+exports.handler = async (event, context) => {
+  console.log('warm', event);
+  return { left: context.getRemainingTimeInMillis() };
+};

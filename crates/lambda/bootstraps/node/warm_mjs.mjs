@@ -1,2 +1,2 @@
-// Loaded once by generic.cjs, which exercises the loader with it.
+// What a rehearsal (rehearsal.cjs) loads in a function's place.
 export const handler = async (event) => event;
