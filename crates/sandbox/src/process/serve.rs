@@ -9,6 +9,7 @@
 //! the helper ends.
 
 mod containers;
+mod orphans;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
@@ -32,11 +33,14 @@ use crate::protocol::{self, Handle, Order, Reply, Report, Request, Target};
 use crate::spec::Amounts;
 use crate::{Capabilities, Exit, Isolation, LauncherConfig, Mount, Rest, Spec, StepError};
 use containers::{Contained, Containers};
+use orphans::Orphans;
 
 /// The epoll number of the server's socket. Sandbox `id` has `TOKENS` numbers from `TOKENS·id` on: its socket, then these.
 const SERVER: u64 = u64::MAX;
 /// The number of the memory watch's socket.
 const WATCH: u64 = u64::MAX - 1;
+/// The number of all children that this process has not made.
+const ORPHANS: u64 = u64::MAX - 2;
 const TOKENS: u64 = 3;
 const ENDED: u64 = 1;
 /// A process of the OCI runtime's.
@@ -103,6 +107,7 @@ struct LauncherProcess {
     stale: Vec<Group>,
     /// With `Isolation::Oci` alone.
     containers: Option<Containers>,
+    orphans: Orphans,
 }
 
 struct Live {
@@ -174,6 +179,7 @@ impl LauncherProcess {
             watch: None,
             stale: Vec::new(),
             containers: None,
+            orphans: Orphans::default(),
         };
         let found = match config.isolation {
             Isolation::Oci => helper.find_runtime(&config.oci_runtime),
@@ -181,7 +187,10 @@ impl LauncherProcess {
         };
         let tried = found.and_then(|()| if isolated { helper.choose_mode(config.uid_first) } else { Ok(()) });
         match tried.and_then(|()| helper.welcome().map_err(|error| error.to_string())) {
-            Ok(()) => Ok(helper),
+            Ok(()) => {
+                helper.adopt();
+                Ok(helper)
+            }
             Err(reason) => {
                 helper.end_containers();
                 helper.layout.remove();
@@ -284,6 +293,10 @@ impl LauncherProcess {
                         Err(error) => return Err(StepError::new("launcher", "server's socket", error)),
                     },
                     (WATCH, _) => self.starved(),
+                    (ORPHANS, _) => {
+                        self.orphans.reap(&self.epoll);
+                        self.adopt();
+                    }
                     (_, ENDED) => self.ended(token / TOKENS),
                     (_, RUNTIME) => self.runtime_ended(token / TOKENS),
                     _ => drop(self.heard(token / TOKENS)),

@@ -149,6 +149,84 @@ async fn a_launch_that_is_given_up_leaves_nothing() {
     assert_eq!(run(&launcher, sh("echo fine")).await.stdout, "fine\n");
 }
 
+/// A runtime whose `run` leaves a process behind and never ends, once a file says so. All else is runc's.
+const GETS_STUCK: &str = r#"here=$(dirname "$0")
+case " $* " in *" run "*) [ -e "$here/stuck" ] && { sleep MARKER & touch "$here/begun"; exec sleep 60; } ;; esac
+exec runc "$@""#;
+
+#[tokio::test]
+async fn whatever_a_start_that_is_given_up_leaves_is_reaped() {
+    if runtime().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let marker = format!("0.4{}", std::process::id());
+    let path = script(folder.path(), &GETS_STUCK.replace("MARKER", &marker));
+    let mark = format!("mark-stuck-{}", std::process::id());
+    let config = config(path.to_str().expect("a path"));
+    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config).await.expect("it starts");
+    let helper = launcher_marked(&mark).expect("the helper runs");
+    std::fs::write(folder.path().join("stuck"), "").expect("written");
+    let begun = eventually("the start is stuck", || folder.path().join("begun").exists());
+    tokio::select! {
+        launched = launcher.launch(sh("true")) => panic!("it is stuck: {:?}", launched.map(drop)),
+        () = begun => {}
+    }
+    eventually("the control: its child is the helper's now", || {
+        let left = processes_with(&format!("sleep {marker}"));
+        left.iter().any(|pid| parent_of(*pid) == Some(helper))
+    })
+    .await;
+    eventually("it has ended", || processes_with(&format!("sleep {marker}")).is_empty()).await;
+    eventually("it is reaped", || unreaped_by(helper).is_empty()).await;
+}
+
+/// A runtime whose process has the work done by one that is nobody's child, as crun does.
+const FORKS_TWICE: &str = r#"case " $* " in *" run "*) ;; *) exec runc "$@" ;; esac
+next=; for argument; do [ -n "$next" ] && file=$argument; next=; [ "$argument" = --pid-file ] && next=1; done
+(runc "$@" &)
+until [ -s "$file" ]; do sleep 0.01; done
+sleep 0.1"#;
+
+#[tokio::test]
+async fn a_runtime_that_forks_twice_leaves_nothing_unreaped() {
+    if runtime().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = script(folder.path(), FORKS_TWICE);
+    let mark = format!("mark-twice-{}", std::process::id());
+    let config = config(path.to_str().expect("a path"));
+    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config).await.expect("it starts");
+    let helper = launcher_marked(&mark).expect("the helper runs");
+    // At the same time: what belongs to none of them must not be taken for what belongs to another.
+    let one = || run(&launcher, sh("echo fine; exit 3"));
+    let (first, second, third) = tokio::join!(one(), one(), one());
+    for outcome in [first, second, third] {
+        assert_eq!((outcome.stdout.as_str(), outcome.exit), ("fine\n", Exit::Code(3)));
+    }
+    eventually("all is reaped", || unreaped_by(helper).is_empty()).await;
+}
+
+/// State and parent of a process.
+fn state_of(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before them may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    state_of(pid).map(|(_, parent)| parent)
+}
+
+/// Children of `parent` that have ended and that it has not waited for.
+fn unreaped_by(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| state_of(*pid) == Some(('Z', parent))).collect()
+}
+
 fn folder_of(helper: u32) -> Option<PathBuf> {
     let entries = std::fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.into_iter().find(|path| path.to_string_lossy().contains(&format!("tinderbox.{helper}.")))

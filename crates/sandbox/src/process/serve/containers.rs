@@ -187,6 +187,18 @@ impl LauncherProcess {
             forget(&self.epoll, &leaving.process.pidfd);
             self.left(id, leaving);
         }
+        self.adopt();
+    }
+
+    /// Takes on what processes that have ended leave to this one.
+    pub(super) fn adopt(&mut self) {
+        let Some(containers) = &self.containers else { return };
+        let ours = containers.starting.values().map(|starting| starting.process.pid);
+        let ours = ours.chain(containers.leaving.values().map(|leaving| leaving.process.pid));
+        let known: Vec<Pid> = ours.chain(self.live.values().map(|live| live.spawned.pid)).collect();
+        let starting: Vec<u64> = containers.starting.keys().copied().collect();
+        self.orphans.adopt(&known, &starting);
+        self.orphans.listen(&self.epoll);
     }
 
     fn started(&mut self, id: u64, starting: Starting) {
