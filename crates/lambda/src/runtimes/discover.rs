@@ -7,6 +7,8 @@ use std::time::Duration;
 use sys::Clock;
 use tokio::process::Command;
 
+use super::{RUNTIME_DIR, RuntimeVersion};
+
 /// Longest time that a runtime may take to say its version; a version shim without a version never answers usefully.
 const PROBE_MAX: Duration = Duration::from_secs(10);
 
@@ -21,6 +23,23 @@ pub(super) struct Found {
     pub(super) folders: Vec<PathBuf>,
     /// Where the AWS SDK lies that comes with the runtime, if the host has one (a site-packages or a node_modules folder).
     pub(super) sdk: Option<PathBuf>,
+}
+
+/// A language runtime of the host that functions do not run on, because no sandbox shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// What it says.
+    pub version: RuntimeVersion,
+    /// The real executable.
+    pub executable: PathBuf,
+    /// The file or folder of it that lies where a sandbox has something of its own.
+    pub path: PathBuf,
+}
+
+impl Hidden {
+    /// What to do about it.
+    pub const REMEDY: &str = "install it elsewhere (/usr/local, a home folder): sandboxes have their own /tmp, /proc, /dev, \
+                              /sys, /var/task and /var/runtime";
 }
 
 /// Older Pythons do not run our bootstrap (and AWS retired 3.7 in 2023).
@@ -77,6 +96,33 @@ pub(super) async fn pythons(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
         });
     }
     newest_first(found)
+}
+
+/// Takes out of `found` what sandboxes do not show, and tells of it. An AWS SDK there is left out of a runtime that stays.
+pub(super) fn take_hidden(found: &mut Vec<Found>) -> Vec<Hidden> {
+    let mut hidden = Vec::new();
+    found.retain_mut(|one| {
+        if let Some(sdk) = one.sdk.take_if(|sdk| one.folders.contains(sdk) && is_hidden(sdk)) {
+            tracing::warn!(sdk = %sdk.display(), runtime = %one.executable.display(), "an AWS SDK that no sandbox shows is left out");
+            one.folders.retain(|folder| *folder != sdk);
+        }
+        let path = std::iter::once(&one.executable).chain(&one.folders).find(|path| is_hidden(path));
+        if let Some(path) = path {
+            let (version, executable) = (RuntimeVersion(one.version), one.executable.clone());
+            hidden.push(Hidden { version, executable, path: path.clone() });
+        }
+        path.is_none()
+    });
+    for Hidden { version, executable, path } in &hidden {
+        let (executable, path, remedy) = (executable.display(), path.display(), Hidden::REMEDY);
+        tracing::warn!(%executable, %version, hidden = %path, remedy, "a language runtime is passed over: no sandbox shows it");
+    }
+    hidden
+}
+
+/// Whether a path means something else to every function than it does on the host.
+fn is_hidden(path: &Path) -> bool {
+    sandbox::is_reserved(path) || ["/var/task", RUNTIME_DIR].iter().any(|own| path.starts_with(own))
 }
 
 /// Lets a Python compile the files in `folder` to bytecode, which it keeps under its own version's name: inside a
@@ -206,6 +252,37 @@ mod tests {
         assert_eq!(pythons.len(), 1);
         assert_eq!((pythons[0].version, &pythons[0].sdk), ([3, 99, 1], &None));
         assert_eq!(pythons[0].folders, [PathBuf::from("/p")]);
+    }
+
+    #[test]
+    fn what_a_sandbox_hides_is_taken_out_and_told() {
+        let one = |executable: &str, folders: &[&str], sdk: Option<&str>| Found {
+            executable: executable.into(),
+            version: [3, 11, 7],
+            folders: folders.iter().map(PathBuf::from).collect(),
+            sdk: sdk.map(PathBuf::from),
+        };
+        let mut found = vec![
+            one("/tmp/node/bin/node", &["/tmp/node/bin"], None),
+            one("/usr/bin/python3", &["/usr"], None),
+            one("/usr/bin/python3.9", &["/var/task/python"], None),
+            one("/var/runtime/bin/node", &["/var/runtime/bin"], None),
+            one("/opt/tmp/bin/node", &["/opt/tmp/bin"], Some("/tmp/lib/node_modules")),
+            one("/tmpfs/bin/python3", &["/tmpfs", "/tmp/site-packages"], Some("/tmp/site-packages")),
+            one("/dev/shm/python3", &["/usr"], None),
+        ];
+        let hidden = take_hidden(&mut found);
+        let paths: Vec<_> = hidden.iter().map(|one| one.path.to_str().unwrap()).collect();
+        assert_eq!(paths, ["/tmp/node/bin/node", "/var/task/python", "/var/runtime/bin/node", "/dev/shm/python3"]);
+        assert_eq!(
+            found,
+            [
+                one("/usr/bin/python3", &["/usr"], None),
+                // The SDK of a node is shown at a place of its own.
+                one("/opt/tmp/bin/node", &["/opt/tmp/bin"], Some("/tmp/lib/node_modules")),
+                one("/tmpfs/bin/python3", &["/tmpfs"], None),
+            ]
+        );
     }
 
     #[tokio::test]
