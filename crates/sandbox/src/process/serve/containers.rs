@@ -14,7 +14,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::{LauncherProcess, Live, RUNTIME, Stage, TOKENS, forget};
+use super::live::{Live, Stage};
+use super::{LauncherProcess, RUNTIME, TOKENS, forget};
 use crate::process::cgroup::{Group, Layout};
 use crate::process::init::Network;
 use crate::process::namespaces::Mode;
