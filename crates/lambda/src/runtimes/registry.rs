@@ -133,9 +133,11 @@ impl Runtimes {
             tokio::join!(discover::nodes(clock, &folders), discover::pythons(clock, &folders));
         let mut hidden = Vec::new();
         if isolation != Isolation::None {
-            for (family, found) in [(Family::Node, &mut nodes), (Family::Python, &mut pythons)] {
-                hidden.extend(discover::take_hidden(found).into_iter().map(|one| (family, one)));
-            }
+            // Identifiers name the major version of node, and the minor one of Python.
+            let of_nodes = discover::take_hidden(&mut nodes, |one, other| one[0] == other[0]);
+            let of_pythons = discover::take_hidden(&mut pythons, |one, other| one[..2] == other[..2]);
+            hidden.extend(of_nodes.into_iter().map(|one| (Family::Node, one)));
+            hidden.extend(of_pythons.into_iter().map(|one| (Family::Python, one)));
         }
         Ok(Self(Arc::new(Inventory { nodes, pythons, hidden, bootstraps, operator })))
     }
@@ -155,7 +157,7 @@ impl Runtimes {
         nodes.chain(pythons).map(|(family, one)| (family, RuntimeVersion(one.version), &*one.executable)).collect()
     }
 
-    /// What was found and is passed over, because no sandbox shows it. For `doctor`.
+    /// What was found and is not shown by every sandbox. For `doctor`.
     pub fn hidden(&self) -> &[(Family, Hidden)] {
         &self.0.hidden
     }

@@ -96,14 +96,11 @@ async fn runtimes() -> anyhow::Result<Vec<Finding>> {
         of(Family::Node, "runtime node", "nodejs*", "nodejs"),
         of(Family::Python, "runtime python", "python3.*", "python3"),
     ];
-    findings.extend(runtimes.hidden().iter().map(|(family, hidden)| {
-        let Hidden { version, executable, path } = hidden;
-        Finding {
-            name: format!("runtime {}", family.as_str()),
-            ok: false,
-            detail: format!("{version} ({}) is passed over: no sandbox shows {}", executable.display(), path.display()),
-            remedy: Hidden::REMEDY.to_owned(),
-        }
+    findings.extend(runtimes.hidden().iter().map(|(family, hidden)| Finding {
+        name: format!("runtime {}", family.as_str()),
+        ok: false,
+        detail: hidden.to_string(),
+        remedy: Hidden::REMEDY.to_owned(),
     }));
     // Only the bootstraps were written there, for this look.
     let _ = std::fs::remove_dir_all(scratch);
