@@ -36,7 +36,7 @@ use orphans::Orphans;
 const SERVER: u64 = u64::MAX;
 /// The number of the memory watch's socket.
 const WATCH: u64 = u64::MAX - 1;
-/// The number of all children that this process has not made.
+/// The number of all children that no sandbox waits for.
 const ORPHANS: u64 = u64::MAX - 2;
 const TOKENS: u64 = 3;
 const ENDED: u64 = 1;

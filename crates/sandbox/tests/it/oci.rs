@@ -8,8 +8,8 @@ use sandbox::{Exit, Isolation, LaunchError, Launcher, LauncherConfig, Mount, San
 use tokio::io::AsyncReadExt;
 
 use crate::support::{
-    HELPER, RUNTIME, cgroups_of, eventually, first_line, in_containers, is_root, launcher_marked, launcher_with, probe,
-    processes_with, run, sh,
+    HELPER, RUNTIME, cgroups_of, children_of, eventually, first_line, in_containers, is_root, launcher_marked,
+    launcher_with, probe, processes_with, run, sh, unreaped_by,
 };
 
 /// The tests that hold for every isolation. Those of prepared sandboxes, of what is started ahead and of images do not.
@@ -174,7 +174,7 @@ async fn whatever_a_start_that_is_given_up_leaves_is_reaped() {
     }
     eventually("the control: its child is the helper's now", || {
         let left = processes_with(&format!("sleep {marker}"));
-        left.iter().any(|pid| parent_of(*pid) == Some(helper))
+        !left.is_empty() && left.iter().all(|pid| children_of(helper).contains(pid))
     })
     .await;
     eventually("it has ended", || processes_with(&format!("sleep {marker}")).is_empty()).await;
@@ -206,25 +206,6 @@ async fn a_runtime_that_forks_twice_leaves_nothing_unreaped() {
         assert_eq!((outcome.stdout.as_str(), outcome.exit), ("fine\n", Exit::Code(3)));
     }
     eventually("all is reaped", || unreaped_by(helper).is_empty()).await;
-}
-
-/// State and parent of a process.
-fn state_of(pid: u32) -> Option<(char, u32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name before them may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
-}
-
-fn parent_of(pid: u32) -> Option<u32> {
-    state_of(pid).map(|(_, parent)| parent)
-}
-
-/// Children of `parent` that have ended and that it has not waited for.
-fn unreaped_by(parent: u32) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| state_of(*pid) == Some(('Z', parent))).collect()
 }
 
 fn folder_of(helper: u32) -> Option<PathBuf> {

@@ -71,6 +71,17 @@ impl Containers {
         Self { runtime, starting: HashMap::new(), leaving: HashMap::new() }
     }
 
+    /// Containers that are being started.
+    pub(super) fn starting(&self) -> impl Iterator<Item = u64> {
+        self.starting.keys().copied()
+    }
+
+    /// The runtime's processes that are waited for.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = Pid> {
+        let starting = self.starting.values().map(|starting| &starting.process);
+        starting.chain(self.leaving.values().map(|leaving| &leaving.process)).map(|process| process.pid)
+    }
+
     /// Starts and ends one, to see whether and how that works here.
     pub(super) fn trial(&self, mode: Mode, layout: &Layout) -> Result<(), StepError> {
         let null = std::fs::File::options().write(true).open("/dev/null");
@@ -191,17 +202,6 @@ impl LauncherProcess {
         self.adopt();
     }
 
-    /// Takes on what processes that have ended leave to this one.
-    pub(super) fn adopt(&mut self) {
-        let Some(containers) = &self.containers else { return };
-        let ours = containers.starting.values().map(|starting| starting.process.pid);
-        let ours = ours.chain(containers.leaving.values().map(|leaving| leaving.process.pid));
-        let known: Vec<Pid> = ours.chain(self.live.values().map(|live| live.spawned.pid)).collect();
-        let starting: Vec<u64> = containers.starting.keys().copied().collect();
-        self.orphans.adopt(&known, &starting);
-        self.orphans.listen(&self.epoll);
-    }
-
     fn started(&mut self, id: u64, starting: Starting) {
         let Starting { process, slot, control, group, contained, _network } = starting;
         forget(&self.epoll, &process.pidfd);
@@ -296,7 +296,7 @@ impl LauncherProcess {
     /// Ends what is on its way in, and waits for what is on its way out.
     pub(super) fn end_containers(&mut self) {
         let Some(containers) = self.containers.as_mut() else { return };
-        let starting: Vec<u64> = containers.starting.keys().copied().collect();
+        let starting: Vec<u64> = containers.starting().collect();
         for id in starting {
             self.kill_starting(id);
             self.runtime_ended(id);

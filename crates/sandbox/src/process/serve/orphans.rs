@@ -1,5 +1,5 @@
-//! Children that the helper has not made: what processes of an OCI runtime leave behind when they end, for the helper adopts
-//! orphans. Nobody asks how they end, yet each stays in the table of processes until it is waited for.
+//! Children of the helper's of which nobody asks how they end, yet each stays in the table of processes until it is waited for: the
+//! memory watch, and what processes of an OCI runtime leave behind when they end, for the helper adopts orphans.
 //!
 //! ```text
 //!   seen ─▶ the starts that were under way then are over ─┬─▶ the first process of one: its sandbox waits for it
@@ -12,7 +12,8 @@ use std::os::fd::OwnedFd;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::process::{Pid, PidfdFlags, WaitOptions};
 
-use super::{ORPHANS, forget};
+use super::containers::Containers;
+use super::{LauncherProcess, ORPHANS, forget};
 
 /// The children of this process, which has one thread.
 const CHILDREN: &str = "/proc/thread-self/children";
@@ -71,6 +72,18 @@ impl Orphans {
             }
             lives
         });
+    }
+}
+
+impl LauncherProcess {
+    /// Takes on what processes that have ended have left to this one, and whatever else nobody waits for.
+    pub(super) fn adopt(&mut self) {
+        let containers = self.containers.iter();
+        let starting: Vec<u64> = containers.clone().flat_map(Containers::starting).collect();
+        let sandboxes = self.live.values().map(|live| live.spawned.pid);
+        let known: Vec<Pid> = containers.flat_map(Containers::awaited).chain(sandboxes).collect();
+        self.orphans.adopt(&known, &starting);
+        self.orphans.listen(&self.epoll);
     }
 }
 
