@@ -181,6 +181,38 @@ async fn whatever_a_start_that_is_given_up_leaves_is_reaped() {
     eventually("it is reaped", || unreaped_by(helper).is_empty()).await;
 }
 
+/// A runtime that takes its time before it starts a container.
+const DAWDLES: &str = r#"case " $* " in *" run "*) touch "$(dirname "$0")/begun"; sleep 0.3 ;; esac
+exec runc "$@""#;
+
+#[tokio::test]
+async fn a_start_that_is_given_up_in_the_moment_in_which_it_has_succeeded_ends() {
+    if runtime().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = script(folder.path(), DAWDLES);
+    let mark = format!("mark-dawdles-{}", std::process::id());
+    let config = config(path.to_str().expect("a path"));
+    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config).await.expect("it starts");
+    let helper = launcher_marked(&mark).expect("the helper runs");
+    let begun = folder.path().join("begun");
+    std::fs::remove_file(&begun).expect("the trial has made it");
+    let marker = format!("88{}.5", std::process::id());
+    let pid = rustix::process::Pid::from_raw(i32::try_from(helper).expect("a pid")).expect("a pid");
+    let signal = |signal| rustix::process::kill_process(pid, signal).expect("told");
+    tokio::select! {
+        launched = launcher.launch(sh(&format!("sleep {marker}"))) => panic!("too early: {:?}", launched.map(drop)),
+        () = eventually("the start has begun", || begun.exists()) => signal(rustix::process::Signal::STOP),
+    }
+    // It is given up now. The helper hears of that first, and then that the container runs.
+    eventually("the container runs", || !unreaped_by(helper).is_empty()).await;
+    signal(rustix::process::Signal::CONT);
+    eventually("no container is left", || bundles_of(helper).is_empty() && groups_in(helper) == 0).await;
+    assert_eq!(processes_with(&format!("sleep {marker}")), Vec::<u32>::new());
+    assert_eq!(run(&launcher, sh("echo fine")).await.stdout, "fine\n");
+}
+
 /// A runtime whose process has the work done by one that is nobody's child, as crun does.
 const FORKS_TWICE: &str = r#"case " $* " in *" run "*) ;; *) exec runc "$@" ;; esac
 next=; for argument; do [ -n "$next" ] && file=$argument; next=; [ "$argument" = --pid-file ] && next=1; done

@@ -39,6 +39,7 @@ struct Starting {
     control: OwnedFd,
     group: Group,
     contained: Contained,
+    given_up: bool,
     /// The container's network: open until the runtime has taken the container there.
     _network: OwnedFd,
 }
@@ -161,7 +162,7 @@ fn begin(
     // What it is told about them: the server listens there already.
     spec.listeners.clone_from(&made.network.addresses);
     let contained = Contained { bundle, spec: Some(spec), network: Some(made.network) };
-    Ok(Starting { process, slot, control, group, contained, _network: made.namespace })
+    Ok(Starting { process, slot, control, group, contained, given_up: false, _network: made.namespace })
 }
 
 impl LauncherProcess {
@@ -203,7 +204,7 @@ impl LauncherProcess {
     }
 
     fn started(&mut self, id: u64, starting: Starting) {
-        let Starting { process, slot, control, group, contained, _network } = starting;
+        let Starting { process, slot, control, group, contained, given_up, _network } = starting;
         forget(&self.epoll, &process.pidfd);
         let first = match await_end(&process) {
             Ok(true) => oci::first_process(&contained.bundle),
@@ -219,6 +220,9 @@ impl LauncherProcess {
                     Ok(()) => {
                         let live = self.live.get_mut(&id).expect("it was just put there");
                         live.contained = Some(contained);
+                        if given_up {
+                            self.kill(id);
+                        }
                         None
                     }
                     Err((error, group)) => Some((error, group, contained)),
@@ -251,13 +255,13 @@ impl LauncherProcess {
 
     /// Ends a container that is being started: what there is of it goes when its runtime's process has ended. False when
     /// there is none.
-    pub(super) fn kill_starting(&self, id: u64) -> bool {
-        let starting = self.containers.as_ref().and_then(|containers| containers.starting.get(&id));
-        if let Some(starting) = starting {
-            // It may have ended: then the loop hears of it next, and finds the server's end of the control socket closed.
-            let _ = rustix::process::pidfd_send_signal(&starting.process.pidfd, Signal::KILL);
-        }
-        starting.is_some()
+    pub(super) fn kill_starting(&mut self, id: u64) -> bool {
+        let starting = self.containers.as_mut().and_then(|containers| containers.starting.get_mut(&id));
+        let Some(starting) = starting else { return false };
+        // It may have ended with success, which the loop hears next.
+        starting.given_up = true;
+        let _ = rustix::process::pidfd_send_signal(&starting.process.pidfd, Signal::KILL);
+        true
     }
 
     /// Has the runtime clear away a container whose processes have ended, or were never started.

@@ -272,7 +272,7 @@ impl LauncherProcess {
         }
     }
 
-    pub(super) fn kill(&self, id: u64) {
+    pub(super) fn kill(&mut self, id: u64) {
         if self.kill_starting(id) {
             return;
         }
