@@ -13,9 +13,12 @@
 //!   once. The unpacked folder is a cache: it appears by one rename, goes when room is needed, and is made again from the blobs.
 //! - The image's user, volumes, ports, health check, signals and labels are not looked at, as on AWS.
 
+pub(crate) mod found;
+mod layer;
 mod layout;
 pub(crate) mod manifest;
 pub(crate) mod name;
+mod patience;
 pub(crate) mod pull;
 pub(crate) mod store;
 mod tar;

@@ -15,110 +15,47 @@
 //! - Fault tests E1–E3: see `tests.rs` beside this file.
 
 mod archive;
+mod error;
+mod images;
 mod kept;
 mod layers;
 mod path;
+mod unfinished;
+mod unneeded;
 mod unpack;
 
-use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use blob::{BlobRef, Blobs};
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use sys::turns::{Turn, Turns};
 use sys::{Clock, Rng, Timestamp};
 use tokio::sync::{Mutex, MutexGuard, Semaphore};
 use wire::AccountId;
 
+pub use error::PackageError;
 pub(crate) use kept::Growing;
 pub use unpack::{UnpackLimits, Unpacked, unpack};
 
 use crate::function::CodeRef;
 use crate::image::store::UNPACKED;
-use crate::image::{IdleImages, ImageLimits, ImageRoot, Lease};
+use crate::image::{IdleImages, ImageLimits, ImageRoot};
 use crate::invoke::BoxFuture;
+use images::room;
 use kept::Kept;
+use unfinished::{UNFINISHED, Unfinished, unfinished};
 
 /// How many packages are unpacked at the same time.
 pub const UNPACKS_AT_ONCE: usize = 2;
 /// How many images are unpacked at the same time, and of them for one account: there is a place left for others.
 pub const IMAGE_UNPACKS_AT_ONCE: usize = 3;
 pub const ACCOUNT_IMAGE_UNPACKS_AT_ONCE: usize = 2;
-/// Blobs listed at once when it is looked for those that nobody needs.
-const BLOBS_LISTED: usize = 1_000;
-/// Files that the disk must still have room for when an image is unpacked.
-const FILES_FREE_MIN: u64 = 16_384;
 /// One package is unpacked by one task at a time; different packages rarely share a lock.
 const LOCKS: usize = 64;
-
-/// What is wrong with a package. `Display` is the client's message; the first three texts are AWS's.
-#[derive(Debug, thiserror::Error)]
-pub enum PackageError {
-    /// Not a zip file, or a damaged one.
-    #[error("Could not unzip uploaded file. Please check your file, then try to upload again.")]
-    NotAZip,
-    /// No file in it.
-    #[error("Uploaded file must be a non-empty zip")]
-    Empty,
-    /// Too large once unpacked.
-    #[error("Unzipped size must be smaller than {max} bytes")]
-    TooLarge {
-        /// The limit in bytes.
-        max: u64,
-    },
-    /// Too many files, folders and links.
-    #[error("Could not unzip uploaded file: it has more than {max} files and folders.")]
-    TooManyFiles {
-        /// The limit.
-        max: u64,
-    },
-    /// Two entries share stored bytes, the trick behind non-recursive zip bombs.
-    #[error("Could not unzip uploaded file: its entries overlap.")]
-    Overlap,
-    /// One entry is not acceptable.
-    #[error("Could not unzip uploaded file: the entry {entry:?} is refused because {reason}.")]
-    Refused {
-        /// The entry's name, cut and escaped.
-        entry: String,
-        /// Why.
-        reason: &'static str,
-    },
-    /// A layer of an image is not acceptable.
-    #[error("the layer sha256:{digest} is refused: {reason}")]
-    Layer {
-        /// The layer's digest.
-        digest: String,
-        /// Why.
-        reason: String,
-    },
-    /// A stored image is not acceptable.
-    #[error("{0}")]
-    Image(String),
-    /// The disk failed.
-    #[error("The package could not be unpacked.")]
-    Io(#[from] io::Error),
-    /// The blob store failed.
-    #[error("The package could not be stored or read.")]
-    Blob(#[from] blob::BlobError),
-}
-
-impl PackageError {
-    fn refused(name: &[u8], reason: &'static str) -> Self {
-        const SHOWN_MAX: usize = 200;
-        let entry = String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]).into_owned();
-        Self::Refused { entry, reason }
-    }
-
-    /// Whether the package is at fault, and not this node.
-    pub fn is_clients(&self) -> bool {
-        !matches!(self, Self::Io(_) | Self::Blob(_))
-    }
-}
 
 /// A package that is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -305,91 +242,6 @@ impl Packages {
         self.inner.kept.may_end(idle);
     }
 
-    /// Names of what is stored here, as blob or as folder, and not among `needed`.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub(crate) async fn unneeded(&self, needed: &HashSet<String>) -> Result<HashSet<String>, PackageError> {
-        let mut unneeded = HashSet::new();
-        let mut after = None;
-        loop {
-            let page = self.inner.blobs.list(after, BLOBS_LISTED).await?;
-            unneeded.extend(page.iter().map(|blob| blob.digest.to_string()).filter(|name| !needed.contains(name)));
-            match page.last() {
-                Some(last) if page.len() == BLOBS_LISTED => after = Some(last.digest),
-                _ => break,
-            }
-        }
-        let folder = self.inner.folder.clone();
-        let work = move || -> io::Result<Vec<String>> {
-            let names = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-            names.collect()
-        };
-        let folders = sys::task::blocking(work).await.ok_or_else(cancelled)??;
-        let finished = folders.into_iter().filter(|name| !name.starts_with(UNFINISHED));
-        unneeded.extend(finished.filter(|name| !needed.contains(name)));
-        Ok(unneeded)
-    }
-
-    /// Removes a name of [`Packages::unneeded`], blob and folder, unless it was stored, or its layers merged, within `age`.
-    /// Nothing may run from the folder. Whether there was something to remove.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub(crate) async fn remove(&self, name: &str, age: Duration) -> Result<bool, PackageError> {
-        // Whoever stores these bytes at this moment unpacks first and puts then: either the blob is young, or they come
-        // by here again after the folder has gone, and unpack it from their blob.
-        let _flight = self.inner.flight(name).await;
-        let stored = match name.parse() {
-            Ok(digest) => {
-                let removed = self.inner.blobs.delete_older(&digest, age).await?;
-                // Too young, or there is none: a folder without its blob can wait for the next start.
-                if !removed && !age.is_zero() {
-                    return Ok(false);
-                }
-                removed
-            }
-            // Several layers, or an image, in one folder; the name is not a package's. Whoever has just been given it runs from it, needed
-            // or not when that was looked for.
-            Err(_) if self.age_of(name).await?.is_none_or(|time| time < age) => return Ok(false),
-            Err(_) => false,
-        };
-        Ok(self.remove_folder(name).await? || stored)
-    }
-
-    /// Whether there was one. Only for who holds the lock of `name`.
-    async fn remove_folder(&self, name: &str) -> Result<bool, PackageError> {
-        if name.starts_with(UNPACKED) {
-            let (kept, name) = (Arc::clone(&self.inner.kept), name.to_owned());
-            let work = move || match kept.take(&name)? {
-                Some(folder) => fs::remove_dir_all(folder).map(|()| true),
-                None => Ok(false),
-            };
-            return Ok(sys::task::blocking(work).await.ok_or_else(cancelled)??);
-        }
-        let (place, unfinished) = (self.inner.folder.join(name), self.inner.unfinished());
-        let work = move || match fs::rename(place, &unfinished) {
-            Ok(()) => fs::remove_dir_all(unfinished).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        };
-        Ok(sys::task::blocking(work).await.ok_or_else(cancelled)??)
-    }
-
-    /// Time since the layers in this folder were last asked for; `None` when it does not exist.
-    async fn age_of(&self, name: &str) -> Result<Option<Duration>, PackageError> {
-        let (place, now) = (self.inner.folder.join(name), self.inner.clock.now());
-        let work = move || match place.metadata().and_then(|folder| folder.modified()) {
-            Ok(at) => {
-                let at = at.duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
-                Ok(Some(now.since(Timestamp::default() + at)))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        };
-        Ok(sys::task::blocking(work).await.ok_or_else(cancelled)??)
-    }
-
     /// Bytes of all files of a package, unpacked.
     ///
     /// # Errors
@@ -434,41 +286,6 @@ impl Packages {
         };
         sys::task::blocking(work).await.ok_or_else(cancelled)??;
         Ok(folder)
-    }
-
-    /// The root of the image called `name`, which `fill` makes for `account` when it is not on this node, or not any more: of
-    /// about `bytes_min` bytes, or more. It stays as long as somebody has the lease.
-    pub(crate) async fn image_once(
-        &self,
-        account: &AccountId,
-        (name, bytes_min): (String, u64),
-        fill: impl FnOnce(PathBuf, Growing) -> BoxFuture<Result<Growing, PackageError>>,
-    ) -> Result<(PathBuf, Lease), PackageError> {
-        // Who waits for a place of their account holds up no other account that needs the same image, and who waits for the same
-        // image takes no place from others.
-        let (_slot, _flight) = loop {
-            drop(self.inner.flight(&name).await);
-            if let Some(here) = self.leased(&name).await? {
-                return Ok(here);
-            }
-            let slot = self.inner.image_slots.take(account.as_str()).await;
-            if let Some(flight) = self.inner.flight(&name).now_or_never() {
-                break (slot, flight);
-            }
-        };
-        // It may have come to be while a place was waited for.
-        if let Some(here) = self.leased(&name).await? {
-            return Ok(here);
-        }
-        let kept = Arc::clone(&self.inner.kept);
-        let (root, growing) = sys::task::blocking(move || kept.begin(bytes_min)).await.ok_or_else(cancelled)??;
-        let growing = fill(root, growing).await?;
-        Ok(sys::task::blocking(move || growing.keep(&name)).await.ok_or_else(cancelled)??)
-    }
-
-    async fn leased(&self, name: &str) -> Result<Option<(PathBuf, Lease)>, PackageError> {
-        let (kept, name) = (Arc::clone(&self.inner.kept), name.to_owned());
-        Ok(sys::task::blocking(move || kept.lease(&name)).await.ok_or_else(cancelled)??)
     }
 
     /// Where packages and the parts of images are kept.
@@ -534,21 +351,6 @@ impl Inner {
     }
 }
 
-/// A name for what is still being filled, or on its way out.
-fn unfinished(folder: &Path, rng: &Rng) -> PathBuf {
-    folder.join(format!("{UNFINISHED}{}", sys::id::hex::<8>(rng)))
-}
-
-/// How much images may grow on the disk of `folder`: what blobs may as well, and nothing where files are about to run out.
-fn room(blobs: &Blobs, folder: &Path) -> kept::Room {
-    let (blobs, folder) = (blobs.clone(), folder.to_owned());
-    Arc::new(move || {
-        // Some file systems make them as needed, and say that there are none.
-        let few = |disk: rustix::fs::StatVfs| disk.f_files > 0 && disk.f_favail < FILES_FREE_MIN;
-        if rustix::fs::statvfs(&folder).is_ok_and(few) { 0 } else { blobs.free_bytes() }
-    })
-}
-
 /// Names of folders that hold several layers merged.
 const MERGED: &str = "merged-";
 
@@ -556,26 +358,6 @@ const MERGED: &str = "merged-";
 pub(crate) fn merged_name(layers: &[CodeRef]) -> String {
     let digests: String = layers.iter().map(|layer| layer.digest.as_str()).collect();
     format!("{MERGED}{}", sha256_hex(digests.as_bytes()))
-}
-
-/// Names of folders that are still being filled.
-const UNFINISHED: &str = "unfinished-";
-
-/// A folder that goes away unless it was renamed into place.
-struct Unfinished(PathBuf);
-
-impl Unfinished {
-    fn create(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir(&folder)?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // After the rename there is nothing left under this name; what a failure leaves is swept at the next start.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 const SHUTTING_DOWN: &str = "the server is shutting down";

@@ -9,13 +9,15 @@
 //! ```
 //!
 //! Discovery runs once at start. An identifier that the host has in another version runs on what is there, with a
-//! warning; one that the host has not at all is refused with the remedy.
+//! warning; one that the host has not at all is refused with the remedy. A runtime
+//! that lies where a sandbox has something of its own is passed over.
 
 mod bootstraps;
 mod discover;
 mod operator;
 mod registry;
 
+pub use discover::Hidden;
 pub use operator::{BadOperatorRuntime, OperatorRuntimes};
 pub use registry::{Family, LaunchPlan, MissingRuntime, Resolved, RuntimeVersion, Runtimes};
 pub(crate) use registry::{Protocol, RUNTIME_DIR, USUAL_PATH};

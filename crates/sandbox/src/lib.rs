@@ -65,5 +65,6 @@ pub use process::launcher_main;
 pub use sandbox::{ProgramEnd, Sandbox, Stop, Timings};
 pub use spec::{
     AddressVariable, COMPANIONS_MAX, LISTENERS_MAX, Link, MOUNTS_MAX, Mount, Rest, SOCKETS_MAX, SPEC_BYTES_MAX, Spec,
+    is_reserved,
 };
 pub use state::State;

@@ -273,8 +273,9 @@ fn is_plain(path: &Path) -> bool {
     path.is_absolute() && text && !climbs
 }
 
-/// True for the root itself and for what the sandbox builds: a mount there would hide it.
-fn is_reserved(target: &Path) -> bool {
+/// True for the root itself and for what the sandbox builds: a mount there would hide it, and is refused (not so with
+/// [`Isolation::None`](crate::Isolation::None), where nothing is mounted).
+pub fn is_reserved(target: &Path) -> bool {
     let own = ["/proc", "/dev", "/tmp", "/sys"];
     target == Path::new("/") || own.iter().any(|path| target.starts_with(path))
 }

@@ -42,6 +42,16 @@ pub(crate) enum Isolation {
     None,
 }
 
+impl From<Isolation> for sandbox::Isolation {
+    fn from(isolation: Isolation) -> Self {
+        match isolation {
+            Isolation::Process => Self::Process,
+            Isolation::Oci => Self::Oci,
+            Isolation::None => Self::None,
+        }
+    }
+}
+
 /// Where messages of SNS may be posted to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -213,7 +213,7 @@ impl Lambda {
                 record.image = Some(ImageRecord { overrides, ..image });
             }
         }
-        record.revision_id = sys::id::uuid(&self.rng);
+        record.revise(sys::id::uuid(&self.rng));
         keys::set(tx, &key, &record);
         Ok(true)
     }

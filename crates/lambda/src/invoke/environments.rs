@@ -218,24 +218,16 @@ impl Environments {
         Ok((checkout, busy))
     }
 
-    /// The right to make a new environment for `key`, within the wait that the limits allow: for provisioned
-    /// concurrency, which wants one more and not one that is there.
-    pub(crate) async fn checkout_new(
-        &self,
-        key: &EnvironmentKey,
-        memory_mb: u32,
-    ) -> Result<(Checkout, Busy), InvokeError> {
-        let busy = {
-            let mut pools = self.0.pools.lock();
-            if pools.closed {
-                return Err(InvokeError::shutting_down());
-            }
-            let key = Arc::new(key.clone());
-            pools.by_key.entry(Arc::clone(&key)).or_default().busy += 1;
-            Busy { environments: self.clone(), key, counted: true }
-        };
-        let right = self.right_to_start(memory_mb).await?;
-        Ok((Checkout::Cold(right), busy))
+    /// Counts one more environment for `key` that is about to be made: for provisioned concurrency, which wants one more and not
+    /// one that is there.
+    pub(crate) fn one_more(&self, key: &EnvironmentKey) -> Result<Busy, InvokeError> {
+        let mut pools = self.0.pools.lock();
+        if pools.closed {
+            return Err(InvokeError::shutting_down());
+        }
+        let key = Arc::new(key.clone());
+        pools.by_key.entry(Arc::clone(&key)).or_default().busy += 1;
+        Ok(Busy { environments: self.clone(), key, counted: true })
     }
 
     /// Keeps this many environments by key whatever happens: neither idleness nor want of memory ends them. What was kept
@@ -249,6 +241,8 @@ impl Environments {
             old.extend(due.map(|due| (due, Arc::clone(key))));
         }
         self.0.aging.notify_one();
+        // Whoever makes room may take what is kept no more.
+        self.0.idled.notify_waiters();
     }
 
     /// Environments of a key that are idle (or about to be) and usable, and those in use (or being made).

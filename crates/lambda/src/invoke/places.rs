@@ -1,6 +1,7 @@
-//! Places among those that run an init which nobody waits for (SnapStart): fewer than may start at once, so that slots remain
-//! for callers, and not all of them for one account. Who waits for memory has none, and as many wait as there are places, one of
-//! an account: each of them holds what it has found until it has a place.
+//! Places among those that run an init which nobody waits for (SnapStart, provisioned concurrency): fewer than may start at once,
+//! so that slots remain for callers, and not all of them for one account. Who waits for memory has none. With SnapStart as many wait
+//! as there are places, one of an account: each of them holds what it has found until it has a place. What provisioned concurrency
+//! wants of memory is bounded by the control plane, so there each version waits for itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};

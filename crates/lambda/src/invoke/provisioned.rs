@@ -2,19 +2,24 @@
 //!
 //! ```text
 //!   control plane ─► wanted: version → count ─► fill: start and initialise what is missing ─► pool, idle
-//!                                                 ▲
-//!                                                 └── every second, and whenever what is wanted changes
+//!                                                 ▲  each version for itself, its environments one after the other
+//!                                                 └── every second
 //! ```
+//! How many of these inits run at a time is bounded by places (places.rs); who waits for memory, or for its image, has none, and
+//! keeps neither the other versions nor callers waiting.
+//!
 //! An environment that went wrong, or was retired with its version, is replaced by the next round. What the pool keeps
 //! for a version that has provisioned concurrency is neither stopped for its idleness nor for want of memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 
-use super::environments::{Checkout, EnvironmentKey};
+use super::environments::EnvironmentKey;
 use super::log_records::InitPhase;
 use super::start::{StartFailure, Started};
 use super::{InvokeError, Invoker};
@@ -31,7 +36,6 @@ pub(super) struct Wanted {
     filling: Mutex<bool>,
 }
 
-#[derive(Clone)]
 struct Version {
     function: Arc<FunctionVersion>,
     count: u32,
@@ -80,27 +84,40 @@ impl Invoker {
     }
 
     async fn fill_until_nothing_is_wanted(self) {
+        // As many as there are versions in what is wanted, which the control plane bounds.
+        let (invoker, mut filling, mut busy) = (&self, FuturesUnordered::new(), HashSet::new());
         loop {
-            let versions: Vec<_> = {
+            {
                 let versions = self.0.provisioned.versions.lock();
-                if versions.is_empty() {
+                if versions.is_empty() && busy.is_empty() {
                     *self.0.provisioned.filling.lock() = false;
                     return;
                 }
-                versions.iter().map(|(key, version)| (key.clone(), version.clone())).collect()
-            };
-            for (key, version) in versions {
-                self.fill(&key, &version).await;
+                for (key, version) in versions.iter().filter(|(key, _)| busy.insert((*key).clone())) {
+                    let (key, function) = (key.clone(), Arc::clone(&version.function));
+                    filling.push(async move {
+                        invoker.fill(&key, &function).await;
+                        key
+                    });
+                }
             }
-            tokio::select! {
-                () = self.0.shutdown.cancelled() => return,
-                () = self.0.clock.sleep(ROUND) => {}
+            let mut round = std::pin::pin!(self.0.clock.sleep(ROUND));
+            loop {
+                tokio::select! {
+                    () = self.0.shutdown.cancelled() => {
+                        // Each ends by itself now.
+                        while filling.next().await.is_some() {}
+                        return;
+                    }
+                    () = &mut round => break,
+                    Some(key) = filling.next() => drop(busy.remove(&key)),
+                }
             }
         }
     }
 
     /// Starts what is missing of one version, one after the other: a cold start of a user goes first.
-    async fn fill(&self, key: &EnvironmentKey, version: &Version) {
+    async fn fill(&self, key: &EnvironmentKey, function: &Arc<FunctionVersion>) {
         loop {
             self.0.environments.stop_unusable(key).await;
             let (idle, busy) = self.0.environments.counts(key);
@@ -114,7 +131,7 @@ impl Invoker {
                 }
             };
             starting(1);
-            let failure = self.start_ahead(key, &version.function).await.err();
+            let failure = self.start_ahead(key, function).await.err();
             starting(0);
             let failed = failure.is_some();
             if let Some(version) = self.0.provisioned.versions.lock().get_mut(key) {
@@ -130,8 +147,11 @@ impl Invoker {
         let told = |error: InvokeError| error.to_string();
         // It may take minutes, in which others start with what this would hold.
         let _image = self.image_of(function).await?;
-        let (checkout, busy) = self.0.environments.checkout_new(key, function.memory_mb).await.map_err(told)?;
-        let Checkout::Cold(right) = checkout else { return Ok(()) };
+        let busy = self.0.environments.one_more(key).map_err(told)?;
+        let (right, place) = match self.free_right_and_place(function).await.map_err(told)? {
+            Some(free) => free,
+            None => self.room_and_place(function).await.map_err(told)?,
+        };
         let (id, logs) = self.open_log_stream(function, None).map_err(told)?;
         let started = self.start_environment(function, right.memory, id, logs).await;
         let Started { mut environment, .. } = started.map_err(|failure| match failure {
@@ -139,8 +159,9 @@ impl Invoker {
             StartFailure::Package(ending, _) => ending.error_type().unwrap_or_default(),
         })?;
         let (init_max, slot_max) = (self.init_max(function), self.0.limits.init_max);
-        let (initialised, slot) = environment.initialise_with(InitPhase::Init, init_max, right.slot, slot_max).await;
-        drop(slot);
+        let held = (right.slot, place);
+        let (initialised, held) = environment.initialise_with(InitPhase::Init, init_max, held, slot_max).await;
+        drop(held);
         initialised
             .map_err(|ending| format!("FUNCTION_ERROR_INIT_FAILURE: {}", ending.error_type().unwrap_or_default()))?;
         busy.give_back(Box::new(environment));

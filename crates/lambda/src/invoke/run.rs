@@ -37,7 +37,7 @@ use crate::image::ImageRoot;
 
 /// Environments that may turn out to be gone before they take the event; the last try is a cold start anyway.
 const ATTEMPTS_MAX: usize = 4;
-/// An image that is on this node is found within this time; for any other the right to start is not held.
+/// An image that is on this node is found within this time; for any other no memory is held.
 const IMAGE_HERE_MAX: Duration = Duration::from_millis(50);
 
 /// An admitted invocation.
@@ -190,22 +190,24 @@ impl Run {
         })
     }
 
-    /// Has the image of a function of one brought here; where that takes long, the right is given back. `None` then: meanwhile
-    /// another environment may have come to stand idle.
+    /// Has the image of a function of one brought here: without the slot, in which others start meanwhile. Where that takes long, the
+    /// memory is given back, too. `None` then: another environment may have come to stand idle.
     async fn with_image(&mut self, right: StartRight) -> Result<Option<StartRight>, InvokeError> {
         if self.function.image.is_none() || self.image.is_some() {
             return Ok(Some(right));
         }
         let (invoker, function) = (self.invoker.clone(), Arc::clone(&self.function));
-        let clock = &invoker.0.clock;
+        let (clock, environments) = (&invoker.0.clock, &invoker.0.environments);
         let began = clock.now();
         let unavailable = |cause: String| InvokeError::Unavailable { cause };
+        let StartRight { slot, memory } = right;
+        drop(slot);
         let mut coming = pin!(invoker.image_of(&function));
         if let Some(image) = clock.timeout(IMAGE_HERE_MAX, &mut coming).await {
             self.image = image.map_err(unavailable)?;
-            return Ok(Some(right));
+            return environments.in_time(environments.right_with(memory)).await.map(Some);
         }
-        drop(right);
+        drop(memory);
         self.image = coming.await.map_err(unavailable)?;
         self.spans.phase("image", began, clock.now());
         Ok(None)

@@ -188,15 +188,29 @@ impl Invoker {
 
     /// The right to start an environment of a version, and a place: another's, while memory is waited for.
     async fn right_and_place(&self, function: &FunctionVersion) -> Result<(StartRight, Place), InvokeError> {
-        let (places, environments) = (&self.0.spares.places, &self.0.environments);
-        let place = places.wait(&function.account).await;
-        if let Some(right) = environments.in_time(environments.right_in_free(function.memory_mb)).await? {
-            return Ok((right, place));
+        if let Some(free) = self.free_right_and_place(function).await? {
+            return Ok(free);
         }
-        drop(place);
-        let _turn = places.turn_for_memory(&function.account).await;
+        let _turn = self.0.spares.places.turn_for_memory(&function.account).await;
+        self.room_and_place(function).await
+    }
+
+    /// A place, and the right to start an environment of a version in memory that is free; `None` where that much is not.
+    pub(super) async fn free_right_and_place(
+        &self,
+        function: &FunctionVersion,
+    ) -> Result<Option<(StartRight, Place)>, InvokeError> {
+        let environments = &self.0.environments;
+        let place = self.0.spares.places.wait(&function.account).await;
+        let right = environments.in_time(environments.right_in_free(function.memory_mb)).await?;
+        Ok(right.map(|right| (right, place)))
+    }
+
+    /// Waits for memory, without a place, and for a place then.
+    pub(super) async fn room_and_place(&self, function: &FunctionVersion) -> Result<(StartRight, Place), InvokeError> {
+        let environments = &self.0.environments;
         let memory = environments.in_time(environments.memory(function.memory_mb)).await?;
-        let place = places.wait(&function.account).await;
+        let place = self.0.spares.places.wait(&function.account).await;
         Ok((environments.in_time(environments.right_with(memory)).await?, place))
     }
 

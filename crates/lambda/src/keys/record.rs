@@ -38,7 +38,7 @@ pub(crate) struct FunctionRecord {
     pub(crate) logging: Logging,
     pub(crate) architecture: Architecture,
     pub(crate) tags: BTreeMap<String, String>,
-    /// UUID, new with every change.
+    /// UUID, new with every change: what environments are of. Clients see [`FunctionRecord::shown_revision`].
     pub(crate) revision_id: String,
     /// Milliseconds since the Unix epoch.
     pub(crate) last_modified_ms: i64,
@@ -67,6 +67,9 @@ pub(crate) struct FunctionRecord {
     /// published when there was one since the last. Absent while there was none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) change_id: String,
+    /// Of `$LATEST`, when it was published since it last changed: what clients have seen as its revision from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) published_revision_id: Option<String>,
 }
 
 /// What came of the initialisation of a version before its first invocation.
@@ -136,6 +139,17 @@ impl ImageRecord {
 }
 
 impl FunctionRecord {
+    /// `RevisionId`. AWS changes that of `$LATEST` when it is published, too (LocalStack's `test_function_revisions_version_and_alias`,
+    /// recorded on AWS), though its environments run on.
+    pub(crate) fn shown_revision(&self) -> &str {
+        self.published_revision_id.as_ref().unwrap_or(&self.revision_id)
+    }
+
+    /// Takes on a new revision, in place of any before.
+    pub(crate) fn revise(&mut self, revision_id: String) {
+        (self.revision_id, self.published_revision_id) = (revision_id, None);
+    }
+
     /// The record of what runs now: during an update that is what was there before.
     pub(crate) fn running(mut self) -> Self {
         if let Some(Pull::Going { before: Some(before) }) = &mut self.pull {

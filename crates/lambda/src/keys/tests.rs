@@ -37,6 +37,7 @@ fn record() -> FunctionRecord {
         managed: None,
         optimisation: None,
         change_id: String::new(),
+        published_revision_id: None,
     }
 }
 

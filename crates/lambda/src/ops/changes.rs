@@ -41,7 +41,7 @@ async fn looked_at(
 }
 
 pub(crate) fn check_revision(record: &FunctionRecord, expected: Option<&str>) -> Result<(), LambdaError> {
-    match expected.is_none_or(|expected| expected == record.revision_id) {
+    match expected.is_none_or(|expected| expected == record.shown_revision()) {
         true => Ok(()),
         false => Err(LambdaError::PreconditionFailedException),
     }
@@ -112,7 +112,7 @@ pub(crate) async fn update_code(
                 record.code = code.clone();
                 record.architecture = architecture.unwrap_or(record.architecture);
                 record.last_modified_ms = now_ms;
-                record.revision_id = new_revision.clone();
+                record.revise(new_revision.clone());
                 record.change_id = new_revision.clone();
                 keys::set(&tx, &key(cx, name), &record);
                 match publish {
@@ -174,7 +174,7 @@ async fn update_image(
                 record.pull = Some(Pull::Going { before });
                 record.architecture = architecture;
                 record.last_modified_ms = now_ms;
-                record.revision_id = new_revision.clone();
+                record.revise(new_revision.clone());
                 record.change_id = new_revision.clone();
                 keys::set(&tx, &key(cx, name), &record);
                 let (version, changed) = match input.publish == Some(true) {
@@ -251,7 +251,7 @@ pub(crate) async fn update_configuration(
                     record.layers.clone_from(layers);
                 }
                 record.last_modified_ms = now_ms;
-                record.revision_id = new_revision.clone();
+                record.revise(new_revision.clone());
                 record.change_id = new_revision.clone();
                 super::capacity::note_use(&tx, cx, name, 0, (Some(&before), Some(&record)))?;
                 keys::set(&tx, &key(cx, name), &record);

@@ -31,6 +31,7 @@ pub(crate) fn configuration(
     let runtime_arn = (record.image.is_none()).then(|| runtime_version_arn(&cx.region, &record.runtime));
     let progress = Progress::of(record.pull.as_ref());
     let capacity_provider_config = capacity::shown(&record);
+    let revision_id = record.shown_revision().to_owned();
     m::FunctionConfiguration {
         architectures: record.architecture.as_str().parse().ok().map(|one| vec![one]),
         capacity_provider_config,
@@ -61,7 +62,7 @@ pub(crate) fn configuration(
         memory_size: Some(record.memory_mb.cast_signed()),
         package_type: Some(if record.image.is_some() { m::PackageType::Image } else { m::PackageType::Zip }),
         image_config_response: record.image.and_then(image_config),
-        revision_id: Some(record.revision_id),
+        revision_id: Some(revision_id),
         role: Some(record.role),
         runtime: record.runtime.parse().ok(),
         runtime_version_config: runtime_arn

@@ -244,6 +244,7 @@ fn draft(lambda: &Lambda, name: &FunctionName, input: m::CreateFunctionInput) ->
         managed,
         optimisation: None,
         change_id: String::new(),
+        published_revision_id: None,
     })
 }
 

@@ -6,8 +6,8 @@ use wire::Cx;
 use crate::error::LambdaError;
 use crate::function::{Architecture, ImageOverrides};
 use crate::image::ImageName;
+use crate::image::found::{Found, look_up};
 use crate::image::pull::Awaited;
-use crate::image::store::{Found, look_up};
 use crate::keys::{self, FunctionRecord, ImageRecord, Key, Pull, UsageRecord};
 use crate::state::Lambda;
 

@@ -36,7 +36,8 @@ async fn policy(tx: &Txn, cx: &Cx, name: &FunctionName) -> Result<(PolicyRecord,
             (policy, revision)
         }
         None => {
-            let subject = resolved.alias.map_or(resolved.record.revision_id, |alias| alias.revision_id);
+            let of_version = || resolved.record.shown_revision().to_owned();
+            let subject = resolved.alias.map_or_else(of_version, |alias| alias.revision_id);
             (PolicyRecord::default(), subject)
         }
     })

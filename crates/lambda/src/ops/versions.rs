@@ -69,6 +69,7 @@ pub(crate) async fn publish(
     let version = FunctionRecord {
         description: description.unwrap_or_else(|| latest.description.clone()),
         revision_id: sys::id::uuid(&lambda.rng),
+        published_revision_id: None,
         last_modified_ms: lambda.now_ms(),
         tags: std::collections::BTreeMap::new(),
         pull: match &latest.pull {
@@ -80,6 +81,8 @@ pub(crate) async fn publish(
     account_for(tx, lambda, cx, |usage| usage.code_bytes += version.code.length).await?;
     keys::set(tx, &Key::VersionCounter(place), &VersionCounter { last: number });
     keys::set(tx, &Key::Version(place, number), &version);
+    let published = FunctionRecord { published_revision_id: Some(sys::id::uuid(&lambda.rng)), ..latest.clone() };
+    keys::set(tx, &Key::Function(place), &published);
     super::capacity::note_use(tx, cx, name, number, (None, Some(&version)))?;
     Ok((number.to_string(), version))
 }
@@ -91,6 +94,7 @@ fn is_same(version: &FunctionRecord, latest: &FunctionRecord) -> bool {
     let bare = |record: &FunctionRecord| FunctionRecord {
         description: String::new(),
         revision_id: String::new(),
+        published_revision_id: None,
         last_modified_ms: 0,
         tags: std::collections::BTreeMap::new(),
         optimisation: None,

@@ -7,6 +7,8 @@ use std::time::Duration;
 use sys::Clock;
 use tokio::process::Command;
 
+use super::{RUNTIME_DIR, RuntimeVersion};
+
 /// Longest time that a runtime may take to say its version; a version shim without a version never answers usefully.
 const PROBE_MAX: Duration = Duration::from_secs(10);
 
@@ -22,6 +24,39 @@ pub(super) struct Found {
     /// Where the AWS SDK lies that comes with the runtime, if the host has one (a site-packages or a node_modules folder).
     pub(super) sdk: Option<PathBuf>,
 }
+
+/// A language runtime of the host that sandboxes do not show to every function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hidden {
+    /// What it says.
+    pub version: RuntimeVersion,
+    /// The real executable.
+    pub executable: PathBuf,
+    /// The file or folder of it that lies where a sandbox has something else.
+    pub path: PathBuf,
+    /// Functions without layers run on it all the same: nothing else here is of its version.
+    pub used: bool,
+}
+
+impl Hidden {
+    /// What to do about it.
+    pub const REMEDY: &str = "install it elsewhere (/usr/local, a home folder): sandboxes have their own /tmp, /proc, /dev, \
+                              /sys, /var/task and /var/runtime, and the layers of a function are its /opt";
+}
+
+impl std::fmt::Display for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { version, executable, path, used } = self;
+        let (executable, path) = (executable.display(), path.display());
+        match used {
+            true => write!(f, "{version} ({executable}) runs no function with layers: they hide {path}"),
+            false => write!(f, "{version} ({executable}) is passed over: sandboxes hide {path}"),
+        }
+    }
+}
+
+/// Where functions see their layers.
+const LAYERS: &str = "/opt";
 
 /// Older Pythons do not run our bootstrap (and AWS retired 3.7 in 2023).
 const PYTHON_MIN: [u32; 3] = [3, 8, 0];
@@ -77,6 +112,52 @@ pub(super) async fn pythons(clock: &Clock, folders: &[PathBuf]) -> Vec<Found> {
         });
     }
     newest_first(found)
+}
+
+/// Takes out of `found` what sandboxes do not show, and tells of it; `same` says whether two versions serve the same. An AWS SDK
+/// there is left out of a runtime that stays.
+pub(super) fn take_hidden(found: &mut Vec<Found>, same: impl Fn([u32; 3], [u32; 3]) -> bool) -> Vec<Hidden> {
+    let mut hidden = Vec::new();
+    found.retain_mut(|one| {
+        if let Some(sdk) = one.sdk.take_if(|sdk| one.folders.contains(sdk) && is_hidden(sdk)) {
+            tracing::warn!(sdk = %sdk.display(), runtime = %one.executable.display(), "an AWS SDK that no sandbox shows is left out");
+            one.folders.retain(|folder| *folder != sdk);
+        }
+        let path = one.part(is_hidden);
+        hidden.extend(path.map(|path| one.hidden(path, false)));
+        path.is_none()
+    });
+    // What lies where the layers of a function go is better than nothing.
+    let is_below_layers = |path: &Path| path.starts_with(LAYERS);
+    let others: Vec<[u32; 3]> =
+        found.iter().filter(|one| one.part(is_below_layers).is_none()).map(|one| one.version).collect();
+    found.retain(|one| {
+        let Some(path) = one.part(is_below_layers) else { return true };
+        let used = !others.iter().any(|other| same(*other, one.version));
+        hidden.push(one.hidden(path, used));
+        used
+    });
+    for one in &hidden {
+        tracing::warn!(runtime = %one, remedy = Hidden::REMEDY, "a language runtime that not every sandbox shows");
+    }
+    hidden
+}
+
+impl Found {
+    /// A part of it that has to be seen and for which `is` holds.
+    fn part(&self, is: impl Fn(&Path) -> bool) -> Option<&PathBuf> {
+        std::iter::once(&self.executable).chain(&self.folders).find(|path| is(path))
+    }
+
+    fn hidden(&self, path: &Path, used: bool) -> Hidden {
+        let (version, executable) = (RuntimeVersion(self.version), self.executable.clone());
+        Hidden { version, executable, path: path.to_owned(), used }
+    }
+}
+
+/// Whether a path means something else to every function than it does on the host.
+fn is_hidden(path: &Path) -> bool {
+    sandbox::is_reserved(path) || ["/var/task", RUNTIME_DIR].iter().any(|own| path.starts_with(own))
 }
 
 /// Lets a Python compile the files in `folder` to bytecode, which it keeps under its own version's name: inside a
@@ -206,6 +287,61 @@ mod tests {
         assert_eq!(pythons.len(), 1);
         assert_eq!((pythons[0].version, &pythons[0].sdk), ([3, 99, 1], &None));
         assert_eq!(pythons[0].folders, [PathBuf::from("/p")]);
+    }
+
+    #[test]
+    fn what_a_sandbox_hides_is_taken_out_and_told() {
+        let one = |executable: &str, folders: &[&str], sdk: Option<&str>| Found {
+            executable: executable.into(),
+            version: [3, 11, 7],
+            folders: folders.iter().map(PathBuf::from).collect(),
+            sdk: sdk.map(PathBuf::from),
+        };
+        let mut found = vec![
+            one("/tmp/node/bin/node", &["/tmp/node/bin"], None),
+            one("/usr/bin/python3", &["/usr"], None),
+            one("/usr/bin/python3.9", &["/var/task/python"], None),
+            one("/var/runtime/bin/node", &["/var/runtime/bin"], None),
+            one("/srv/tmp/bin/node", &["/srv/tmp/bin"], Some("/tmp/lib/node_modules")),
+            one("/tmpfs/bin/python3", &["/tmpfs", "/tmp/site-packages"], Some("/tmp/site-packages")),
+            one("/dev/shm/python3", &["/usr"], None),
+        ];
+        let hidden = take_hidden(&mut found, |_, _| true);
+        let paths: Vec<_> = hidden.iter().map(|one| (one.path.to_str().unwrap(), one.used)).collect();
+        let passed_over = ["/tmp/node/bin/node", "/var/task/python", "/var/runtime/bin/node", "/dev/shm/python3"];
+        assert_eq!(paths, passed_over.map(|path| (path, false)));
+        assert_eq!(
+            found,
+            [
+                one("/usr/bin/python3", &["/usr"], None),
+                // The SDK of a node is shown at a place of its own.
+                one("/srv/tmp/bin/node", &["/srv/tmp/bin"], Some("/tmp/lib/node_modules")),
+                one("/tmpfs/bin/python3", &["/tmpfs"], None),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_layers_hide_is_used_when_nothing_else_is_of_its_version() {
+        let one = |executable: &str, version: [u32; 3]| Found {
+            executable: executable.into(),
+            version,
+            folders: vec![Path::new(executable).parent().unwrap().to_owned()],
+            sdk: None,
+        };
+        let mut found = vec![
+            one("/opt/node24/bin/node", [24, 1, 0]),
+            one("/opt/node22/bin/node", [22, 9, 1]),
+            one("/usr/bin/node", [22, 8, 0]),
+            one("/optional/bin/node", [18, 0, 0]),
+        ];
+        let hidden = take_hidden(&mut found, |one, other| one[0] == other[0]);
+        let told: Vec<_> = hidden.iter().map(|one| (one.version.0[0], one.used)).collect();
+        assert_eq!(told, [(24, true), (22, false)]);
+        let left: Vec<_> = found.iter().map(|one| one.version[0]).collect();
+        assert_eq!(left, [24, 22, 18]);
+        assert!(hidden[0].to_string().contains("no function with layers"), "{}", hidden[0]);
+        assert!(hidden[1].to_string().contains("passed over"), "{}", hidden[1]);
     }
 
     #[tokio::test]

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sandbox::Isolation;
 use sys::Clock;
 
 use super::bootstraps::{self, Bootstraps};
-use super::discover::{self, Found};
+use super::discover::{self, Found, Hidden};
 use super::operator::OperatorRuntimes;
 
 /// A language family of runtime identifiers.
@@ -102,6 +103,7 @@ pub struct Runtimes(Arc<Inventory>);
 struct Inventory {
     nodes: Vec<Found>,
     pythons: Vec<Found>,
+    hidden: Vec<(Family, Hidden)>,
     bootstraps: Bootstraps,
     operator: OperatorRuntimes,
 }
@@ -111,18 +113,33 @@ const IN_THE_ROOT: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib
 
 impl Runtimes {
     /// Looks for runtimes in the usual places and writes our bootstraps below `data`; those of the `operator` come first.
+    /// What sandboxes of this `isolation` do not show is passed over.
     ///
     /// # Errors
     /// When the bootstraps cannot be written.
-    pub async fn discover(clock: &Clock, data: &Path, operator: OperatorRuntimes) -> std::io::Result<Self> {
+    pub async fn discover(
+        clock: &Clock,
+        data: &Path,
+        operator: OperatorRuntimes,
+        isolation: Isolation,
+    ) -> std::io::Result<Self> {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let folders = discover::usual_folders(std::env::var_os("PATH").as_deref(), home.as_deref());
         let data = data.to_owned();
         let bootstraps = sys::task::blocking(move || bootstraps::write(&data))
             .await
             .unwrap_or_else(|| Err(std::io::Error::other("the server is shutting down")))?;
-        let (nodes, pythons) = tokio::join!(discover::nodes(clock, &folders), discover::pythons(clock, &folders));
-        Ok(Self(Arc::new(Inventory { nodes, pythons, bootstraps, operator })))
+        let (mut nodes, mut pythons) =
+            tokio::join!(discover::nodes(clock, &folders), discover::pythons(clock, &folders));
+        let mut hidden = Vec::new();
+        if isolation != Isolation::None {
+            // Identifiers name the major version of node, and the minor one of Python.
+            let of_nodes = discover::take_hidden(&mut nodes, |one, other| one[0] == other[0]);
+            let of_pythons = discover::take_hidden(&mut pythons, |one, other| one[..2] == other[..2]);
+            hidden.extend(of_nodes.into_iter().map(|one| (Family::Node, one)));
+            hidden.extend(of_pythons.into_iter().map(|one| (Family::Python, one)));
+        }
+        Ok(Self(Arc::new(Inventory { nodes, pythons, hidden, bootstraps, operator })))
     }
 
     /// Compiles the Python bootstrap ahead, for each Python. Takes a second or so and may run behind everything else:
@@ -138,6 +155,11 @@ impl Runtimes {
         let nodes = self.0.nodes.iter().map(|one| (Family::Node, one));
         let pythons = self.0.pythons.iter().map(|one| (Family::Python, one));
         nodes.chain(pythons).map(|(family, one)| (family, RuntimeVersion(one.version), &*one.executable)).collect()
+    }
+
+    /// What was found and is not shown by every sandbox. For `doctor`.
+    pub fn hidden(&self) -> &[(Family, Hidden)] {
+        &self.0.hidden
     }
 
     /// What `identifier` (such as `nodejs24.x`) runs on here.
@@ -364,6 +386,7 @@ mod tests {
         Runtimes(Arc::new(Inventory {
             nodes: nodes.iter().copied().map(found).collect(),
             pythons: pythons.iter().copied().map(found).collect(),
+            hidden: Vec::new(),
             bootstraps: Bootstraps { node: PathBuf::from("/d/node"), python: PathBuf::from("/d/python") },
             operator: OperatorRuntimes::default(),
         }))

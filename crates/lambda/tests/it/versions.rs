@@ -65,6 +65,58 @@ async fn publish_version_is_conditional_on_code_and_revision() {
     assert_eq!((absent.0, absent.1.as_str()), (404, "ResourceNotFoundException"));
 }
 
+/// LocalStack's `test_function_revisions_version_and_alias` and `test_publish_version_on_create`, both recorded on AWS.
+#[tokio::test]
+async fn publish_version_changes_the_revision_of_latest_when_it_publishes() {
+    let stage = Stage::new().await;
+    let uri = format!("{FUNCTIONS}/f/configuration");
+    let revision = async || stage.get(&uri).await.expect(200)["RevisionId"].clone();
+    let invoked = async || {
+        stage.call("POST", &format!("{FUNCTIONS}/f/invocations"), &[], "{}").await;
+        stage.script.invoked.lock().pop().unwrap().0
+    };
+    let created = stage.create("f", json!({})).await.expect(201)["RevisionId"].clone();
+    let environment = invoked().await.revision_id.clone();
+    let publish = async |input: Value| stage.send("POST", VERSIONS, input).await;
+    let published = publish(json!({ "RevisionId": created })).await.expect(201);
+    let after = revision().await;
+    assert!(after != created && after != published["RevisionId"] && published["RevisionId"] != created);
+    assert_eq!(invoked().await.revision_id, environment, "its environments serve on: nothing of it has changed");
+    assert_eq!(stage.get(&format!("{uri}?Qualifier=1")).await.expect(200)["RevisionId"], published["RevisionId"]);
+    // Whoever knows the one before does not know what is there now.
+    assert_eq!(publish(json!({ "RevisionId": created })).await.status, 412);
+    let stale = json!({ "Timeout": 9, "RevisionId": created });
+    assert_eq!(stage.send("PUT", &uri, stale).await.status, 412);
+    // Of a function without a policy the policy's revision is the function's.
+    let statement = json!({
+        "StatementId": "s", "Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com", "RevisionId": created,
+    });
+    let policy = format!("{FUNCTIONS}/f/policy");
+    assert_eq!(stage.send("POST", &policy, statement).await.status, 412);
+    // An alias is none of its concern, and where nothing is published nothing changes.
+    let alias = json!({ "Name": "a", "FunctionVersion": "1" });
+    stage.send("POST", &format!("{FUNCTIONS}/f/aliases"), alias).await.expect(201);
+    assert_eq!(publish(json!({ "RevisionId": after })).await.expect(201)["Version"], "1");
+    assert_eq!(revision().await, after);
+    let changed = stage.send("PUT", &uri, json!({ "Timeout": 9, "RevisionId": after })).await.expect(200);
+    assert_eq!(revision().await, changed["RevisionId"], "an update has the last word");
+    assert_ne!(invoked().await.revision_id, environment);
+}
+
+#[tokio::test]
+async fn what_publishes_with_a_change_leaves_latest_a_revision_of_its_own() {
+    let stage = Stage::new().await;
+    let latest = async || stage.get(&format!("{FUNCTIONS}/f/configuration")).await.expect(200)["RevisionId"].clone();
+    stage.create("f", json!({ "Publish": true })).await.expect(201);
+    let version = stage.get(&format!("{FUNCTIONS}/f/configuration?Qualifier=1")).await.expect(200);
+    assert_ne!(latest().await, version["RevisionId"]);
+    let second = stage.publish("f", "v2").await;
+    let after = latest().await;
+    assert_ne!(after, second["RevisionId"]);
+    stage.send("POST", VERSIONS, json!({ "RevisionId": after })).await.expect(201);
+    assert_eq!(latest().await, after, "it was published already");
+}
+
 async fn listed(stage: &Stage, page: usize) -> Vec<String> {
     let (mut all, mut marker) = (Vec::new(), String::new());
     loop {

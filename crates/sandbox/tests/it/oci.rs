@@ -8,8 +8,8 @@ use sandbox::{Exit, Isolation, LaunchError, Launcher, LauncherConfig, Mount, San
 use tokio::io::AsyncReadExt;
 
 use crate::support::{
-    HELPER, RUNTIME, cgroups_of, eventually, first_line, in_containers, is_root, launcher_marked, launcher_with, probe,
-    processes_with, run, sh,
+    HELPER, RUNTIME, cgroups_of, children_of, eventually, first_line, in_containers, is_root, launcher_marked,
+    launcher_with, probe, processes_with, run, sh, unreaped_by,
 };
 
 /// The tests that hold for every isolation. Those of prepared sandboxes, of what is started ahead and of images do not.
@@ -147,6 +147,97 @@ async fn a_launch_that_is_given_up_leaves_nothing() {
     eventually("no program is left", || processes_with(&format!("sleep {marker}")).is_empty()).await;
     eventually("no container is left", || bundles_of(helper).is_empty() && groups_in(helper) == 0).await;
     assert_eq!(run(&launcher, sh("echo fine")).await.stdout, "fine\n");
+}
+
+/// A runtime whose `run` leaves a process behind and never ends, once a file says so. All else is runc's.
+const GETS_STUCK: &str = r#"here=$(dirname "$0")
+case " $* " in *" run "*) [ -e "$here/stuck" ] && { sleep MARKER & touch "$here/begun"; exec sleep 60; } ;; esac
+exec runc "$@""#;
+
+#[tokio::test]
+async fn whatever_a_start_that_is_given_up_leaves_is_reaped() {
+    if runtime().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let marker = format!("0.4{}", std::process::id());
+    let path = script(folder.path(), &GETS_STUCK.replace("MARKER", &marker));
+    let mark = format!("mark-stuck-{}", std::process::id());
+    let config = config(path.to_str().expect("a path"));
+    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config).await.expect("it starts");
+    let helper = launcher_marked(&mark).expect("the helper runs");
+    std::fs::write(folder.path().join("stuck"), "").expect("written");
+    let begun = eventually("the start is stuck", || folder.path().join("begun").exists());
+    tokio::select! {
+        launched = launcher.launch(sh("true")) => panic!("it is stuck: {:?}", launched.map(drop)),
+        () = begun => {}
+    }
+    eventually("the control: its child is the helper's now", || {
+        let left = processes_with(&format!("sleep {marker}"));
+        !left.is_empty() && left.iter().all(|pid| children_of(helper).contains(pid))
+    })
+    .await;
+    eventually("it has ended", || processes_with(&format!("sleep {marker}")).is_empty()).await;
+    eventually("it is reaped", || unreaped_by(helper).is_empty()).await;
+}
+
+/// A runtime that takes its time before it starts a container.
+const DAWDLES: &str = r#"case " $* " in *" run "*) touch "$(dirname "$0")/begun"; sleep 0.3 ;; esac
+exec runc "$@""#;
+
+#[tokio::test]
+async fn a_start_that_is_given_up_in_the_moment_in_which_it_has_succeeded_ends() {
+    if runtime().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = script(folder.path(), DAWDLES);
+    let mark = format!("mark-dawdles-{}", std::process::id());
+    let config = config(path.to_str().expect("a path"));
+    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config).await.expect("it starts");
+    let helper = launcher_marked(&mark).expect("the helper runs");
+    let begun = folder.path().join("begun");
+    std::fs::remove_file(&begun).expect("the trial has made it");
+    let marker = format!("88{}.5", std::process::id());
+    let pid = rustix::process::Pid::from_raw(i32::try_from(helper).expect("a pid")).expect("a pid");
+    let signal = |signal| rustix::process::kill_process(pid, signal).expect("told");
+    tokio::select! {
+        launched = launcher.launch(sh(&format!("sleep {marker}"))) => panic!("too early: {:?}", launched.map(drop)),
+        () = eventually("the start has begun", || begun.exists()) => signal(rustix::process::Signal::STOP),
+    }
+    // It is given up now. The helper hears of that first, and then that the container runs.
+    eventually("the container runs", || !unreaped_by(helper).is_empty()).await;
+    signal(rustix::process::Signal::CONT);
+    eventually("no container is left", || bundles_of(helper).is_empty() && groups_in(helper) == 0).await;
+    assert_eq!(processes_with(&format!("sleep {marker}")), Vec::<u32>::new());
+    assert_eq!(run(&launcher, sh("echo fine")).await.stdout, "fine\n");
+}
+
+/// A runtime whose process has the work done by one that is nobody's child, as crun does.
+const FORKS_TWICE: &str = r#"case " $* " in *" run "*) ;; *) exec runc "$@" ;; esac
+next=; for argument; do [ -n "$next" ] && file=$argument; next=; [ "$argument" = --pid-file ] && next=1; done
+(runc "$@" &)
+until [ -s "$file" ]; do sleep 0.01; done
+sleep 0.1"#;
+
+#[tokio::test]
+async fn a_runtime_that_forks_twice_leaves_nothing_unreaped() {
+    if runtime().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = script(folder.path(), FORKS_TWICE);
+    let mark = format!("mark-twice-{}", std::process::id());
+    let config = config(path.to_str().expect("a path"));
+    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config).await.expect("it starts");
+    let helper = launcher_marked(&mark).expect("the helper runs");
+    // At the same time: what belongs to none of them must not be taken for what belongs to another.
+    let one = || run(&launcher, sh("echo fine; exit 3"));
+    let (first, second, third) = tokio::join!(one(), one(), one());
+    for outcome in [first, second, third] {
+        assert_eq!((outcome.stdout.as_str(), outcome.exit), ("fine\n", Exit::Code(3)));
+    }
+    eventually("all is reaped", || unreaped_by(helper).is_empty()).await;
 }
 
 fn folder_of(helper: u32) -> Option<PathBuf> {

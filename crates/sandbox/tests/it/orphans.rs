@@ -4,7 +4,8 @@ use std::io::BufRead;
 use std::process::{Command, Stdio};
 
 use crate::support::{
-    cgroups_of, eventually, in_containers, is_root, launcher, launcher_marked, marked_launcher, processes_with, run, sh,
+    cgroups_of, children_of, eventually, in_containers, is_root, launcher, launcher_marked, marked_launcher,
+    processes_with, run, sh,
 };
 
 /// Not a test: the server that the next one kills. Started by it with a marker in the environment.
@@ -47,6 +48,24 @@ async fn a_killed_server_leaves_no_process_and_no_cgroup() {
     eventually("every program is gone", || processes_with(&sleep).is_empty()).await;
     eventually("the helper is gone", || !std::path::Path::new(&format!("/proc/{helper}")).exists()).await;
     assert_eq!(cgroups_of(helper), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test]
+async fn a_child_of_the_helpers_that_nobody_waits_for_is_reaped() {
+    if !is_root() {
+        return;
+    }
+    let (launcher, helper) = marked_launcher(0, &format!("mark-reaped-{}", std::process::id())).await;
+    if !launcher.capabilities().memory_limit {
+        eprintln!("SKIPPED: no memory controller, so no watch");
+        return;
+    }
+    let children = children_of(helper);
+    assert_eq!(children.len(), 1, "the watch over memory alone, for no sandbox is prepared");
+    let watch = rustix::process::Pid::from_raw(i32::try_from(children[0]).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(watch, rustix::process::Signal::KILL).expect("killed");
+    eventually("it is gone", || children_of(helper).is_empty()).await;
+    assert_eq!(run(&launcher, sh("echo fine")).await.stdout, "fine\n");
 }
 
 #[tokio::test]

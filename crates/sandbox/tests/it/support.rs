@@ -143,6 +143,28 @@ pub(crate) fn processes_with(text: &str) -> Vec<u32> {
     pids.filter(matches).collect()
 }
 
+/// Processes by their parents: pid, state, parent.
+fn processes() -> impl Iterator<Item = (u32, char, u32)> {
+    let entries = std::fs::read_dir("/proc").expect("proc").flatten();
+    entries.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name before them may hold anything.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        Some((pid, fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    })
+}
+
+/// Children of `parent`.
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
+    processes().filter(|(_, _, of)| *of == parent).map(|(pid, ..)| pid).collect()
+}
+
+/// Children of `parent` that have ended and that it has not waited for.
+pub(crate) fn unreaped_by(parent: u32) -> Vec<u32> {
+    processes().filter(|(_, state, of)| *state == 'Z' && *of == parent).map(|(pid, ..)| pid).collect()
+}
+
 /// Folders of sandboxes in all cgroup hierarchies, of the helper with this pid.
 pub(crate) fn cgroups_of(helper: u32) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();

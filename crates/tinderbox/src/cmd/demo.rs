@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use sandbox::Isolation;
 use serde_json::{Value, json};
 use sys::Clock;
 
@@ -40,6 +41,7 @@ pub(crate) async fn run(args: Args, config: Option<&Path>, print: Print) -> anyh
     let data = config.data.clone();
     let region = config.region.clone();
     let account = config.account.clone();
+    let isolation = config.isolation.into();
     let server = Server::start(config).await?;
     let demo = Demo {
         client: Client::with_key(server.url(), region, server.root_key()),
@@ -48,7 +50,7 @@ pub(crate) async fn run(args: Args, config: Option<&Path>, print: Print) -> anyh
         print,
     };
     print.text(&format!("\nTinderbox serves on {}, data in {}\n", server.url(), data.display()));
-    let outcome = demo.play(&data).await;
+    let outcome = demo.play(&data, isolation).await;
     if outcome.is_ok() {
         demo.next_steps(&server.url(), server.root_key(), &data);
     }
@@ -78,8 +80,8 @@ struct Call {
 }
 
 impl Demo {
-    async fn play(&self, data: &Path) -> anyhow::Result<()> {
-        let package = package::choose(data, self.print).await?;
+    async fn play(&self, data: &Path, isolation: Isolation) -> anyhow::Result<()> {
+        let package = package::choose(data, isolation, self.print).await?;
         self.make_role().await?;
         let url = self.deploy(&package).await?;
         self.print.text(&format!("deployed {FUNCTION} ({}): {url}\n", package.runtime));

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use lambda::runtimes::{Family, OperatorRuntimes, Runtimes};
-use sandbox::{Launcher, LauncherConfig};
+use lambda::runtimes::{Family, Hidden, OperatorRuntimes, Runtimes};
+use sandbox::{Isolation, Launcher, LauncherConfig};
 use serde_json::json;
 use sys::Clock;
 
@@ -72,7 +72,8 @@ async fn isolation() -> Finding {
 
 async fn runtimes() -> anyhow::Result<Vec<Finding>> {
     let scratch = std::env::temp_dir().join(format!("tinderbox-doctor-{}", std::process::id()));
-    let runtimes = Runtimes::discover(&Clock::system(), &scratch, OperatorRuntimes::default()).await?;
+    let operator = OperatorRuntimes::default();
+    let runtimes = Runtimes::discover(&Clock::system(), &scratch, operator, Isolation::default()).await?;
     let of = |family, name: &str, what: &str, package: &str| {
         let found: Vec<String> = runtimes
             .found()
@@ -91,10 +92,16 @@ async fn runtimes() -> anyhow::Result<Vec<Finding>> {
             remedy: format!("apt-get install {package}"),
         }
     };
-    let findings = vec![
+    let mut findings = vec![
         of(Family::Node, "runtime node", "nodejs*", "nodejs"),
         of(Family::Python, "runtime python", "python3.*", "python3"),
     ];
+    findings.extend(runtimes.hidden().iter().map(|(family, hidden)| Finding {
+        name: format!("runtime {}", family.as_str()),
+        ok: false,
+        detail: hidden.to_string(),
+        remedy: Hidden::REMEDY.to_owned(),
+    }));
     // Only the bootstraps were written there, for this look.
     let _ = std::fs::remove_dir_all(scratch);
     Ok(findings)

@@ -86,7 +86,7 @@ pub(super) async fn wire(
     let recorder = traces.recorder();
     sys::task::spawn("expire traces", expire_hourly(traces.clone(), clock.clone(), stop.clone()));
     let launcher = start_launcher(config).await?;
-    let runtimes = find_runtimes(&clock, data, config.runtimes.clone()).await?;
+    let runtimes = find_runtimes(&clock, data, config.runtimes.clone(), launcher.isolation()).await?;
     let may_act = storage::Later::default();
     let (iam, decisions) = identity::open(config, data, kv.clone(), clock.clone(), rng.clone()).await?;
     let may_do = identity::may_do(iam.clone(), config.auth);
@@ -216,9 +216,15 @@ fn prices(config: &Config) -> PriceTable {
 }
 
 /// The language runtimes of this host; our bootstraps are compiled for them meanwhile.
-async fn find_runtimes(clock: &Clock, data: &Path, operator: OperatorRuntimes) -> anyhow::Result<Runtimes> {
+async fn find_runtimes(
+    clock: &Clock,
+    data: &Path,
+    operator: OperatorRuntimes,
+    isolation: sandbox::Isolation,
+) -> anyhow::Result<Runtimes> {
     let brought: Vec<_> = operator.identifiers().map(str::to_owned).collect();
-    let runtimes = Runtimes::discover(clock, data, operator).await.context("the bootstraps could not be written")?;
+    let runtimes = Runtimes::discover(clock, data, operator, isolation).await;
+    let runtimes = runtimes.context("the bootstraps could not be written")?;
     tracing::info!(runtimes = ?runtimes.found(), ?brought, "runtimes found");
     let compiling = runtimes.clone();
     sys::task::spawn("compile bootstraps", async move { compiling.compile_ahead().await });
@@ -308,13 +314,8 @@ async fn expire_hourly(traces: trace::Store, clock: Clock, stop: CancellationTok
 }
 
 async fn start_launcher(config: &Config) -> anyhow::Result<Launcher> {
-    let isolation = match config.isolation {
-        config::Isolation::Process => sandbox::Isolation::Process,
-        config::Isolation::Oci => sandbox::Isolation::Oci,
-        config::Isolation::None => sandbox::Isolation::None,
-    };
     let oci_runtime = config.oci_runtime.clone();
-    let launcher = LauncherConfig { isolation, oci_runtime, ..LauncherConfig::default() };
+    let launcher = LauncherConfig { isolation: config.isolation.into(), oci_runtime, ..LauncherConfig::default() };
     let launcher = Launcher::start(launcher_program()?, launcher).await;
     let launcher = launcher.context("functions cannot be isolated here (`tinderbox doctor` tells more)")?;
     let capabilities = launcher.capabilities();

@@ -121,6 +121,41 @@ async fn what_is_no_longer_wanted_ends_however_long_it_was_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_waits_for_memory_holds_up_no_other() {
+    let limits = InvokeLimits { memory_budget_mb: 512, wait_max: Duration::from_secs(600), ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, ..Setting::default() }).await;
+    let version = |memory_mb| {
+        let function = stage.provided(MORTAL);
+        Arc::new(lambda::FunctionVersion { memory_mb, version: "1".to_owned(), ..function })
+    };
+    let (kept, large, small) = (version(256), version(512), version(128));
+    let is_there = |function: &Arc<lambda::FunctionVersion>| {
+        let arn = function.arn.clone();
+        move |stage: &Stage| stage.invoker.provisioned(&arn, "1") == ONE
+    };
+    let want = |function: &Arc<lambda::FunctionVersion>| {
+        stage.invoker.provision(&function.arn, vec![(Arc::clone(function), 1)]);
+    };
+    want(&kept);
+    stage.until("one has half of the memory", is_there(&kept)).await;
+    want(&large);
+    // More than a round.
+    pause(Duration::from_millis(1_500)).await;
+    want(&small);
+    stage.until("what fits is there", is_there(&small)).await;
+    assert_eq!(stage.invoker.provisioned(&large.arn, "1"), Provisioned::default(), "it waits");
+    // A caller is not kept waiting either: what is free and not enough is not kept for it.
+    assert_eq!(stage.answer(&sized(128, &stage), "1").await, json!(1));
+    stage.invoker.provision(&kept.arn, Vec::new());
+    stage.invoker.provision(&small.arn, Vec::new());
+    stage.until("it has its memory when the others are not wanted any more", is_there(&large)).await;
+}
+
+fn sized(memory_mb: u32, stage: &Stage) -> lambda::FunctionVersion {
+    lambda::FunctionVersion { memory_mb, ..stage.provided(MORTAL) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn layers_are_seen_below_opt() {
     let stage = Stage::new().await;
     let layer = stage.function("provided.al2023", "unused", &[("data/words.txt", "from the layer")]);

@@ -165,6 +165,30 @@ async fn who_waits_for_an_image_holds_up_no_other_start() {
 }
 
 #[tokio::test]
+async fn who_looks_for_an_image_has_no_slot_meanwhile() {
+    // The clock stands still: the time in which an image that is here would be found never passes.
+    let limits = InvokeLimits { starting_max: 1, ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, clock: still_clock(), ..Setting::default() }).await;
+    let manifest = CodeRef { digest: NEVER.to_owned(), length: 1 };
+    let image = Some(ImageUse { manifest, overrides: Default::default() });
+    let stuck = begin(&stage, &FunctionVersion { image, ..stage.provided(ECHO) }, "1");
+    pause(Duration::from_millis(50)).await;
+    let other = begin(&stage, &stage.provided(ECHO), "2");
+    for _ in 0..400 {
+        if other.is_finished() {
+            break;
+        }
+        pause(Duration::from_millis(25)).await;
+    }
+    assert!(other.is_finished() && !stuck.is_finished(), "the other starts meanwhile");
+    assert_eq!(other.await.unwrap(), Some(json!(2)));
+    // One whose image is here takes a slot again.
+    let (function, _) = stage.of_image();
+    assert_eq!(stage.answer(&function, "0").await, json!(0));
+    stuck.abort();
+}
+
+#[tokio::test]
 async fn e3_environments_of_an_image_end_for_another_one_when_all_of_them_lie_idle_and_none_is_kept() {
     let stage = Stage::new().await;
     let idle = stage.invoker.idle_images();

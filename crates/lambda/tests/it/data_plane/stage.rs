@@ -69,7 +69,8 @@ impl Stage {
         let program = vec![env!("CARGO_BIN_EXE_lambda-launcher").into()];
         let launcher = Launcher::start(program, LauncherConfig::default()).await.expect("a launcher starts");
         // Discovery has a time limit of its own: it runs on the real clock even where a test stops time.
-        let runtimes = Runtimes::discover(&Clock::system(), folder.path(), OperatorRuntimes::default()).await.unwrap();
+        let (real, isolation) = (Clock::system(), launcher.isolation());
+        let runtimes = Runtimes::discover(&real, folder.path(), OperatorRuntimes::default(), isolation).await.unwrap();
         let kv = kv::Kv::memory(clock.clone(), rng.clone());
         let store = trace::Store::start(kv, clock.clone());
         let recorder = store.recorder();

@@ -14,7 +14,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Pid, Signal, WaitOptions};
 
-use super::{LauncherProcess, Live, RUNTIME, Stage, TOKENS, forget};
+use super::live::{Live, Stage};
+use super::{LauncherProcess, RUNTIME, TOKENS, forget};
 use crate::process::cgroup::{Group, Layout};
 use crate::process::init::Network;
 use crate::process::namespaces::Mode;
@@ -38,6 +39,7 @@ struct Starting {
     control: OwnedFd,
     group: Group,
     contained: Contained,
+    given_up: bool,
     /// The container's network: open until the runtime has taken the container there.
     _network: OwnedFd,
 }
@@ -68,6 +70,17 @@ impl Contained {
 impl Containers {
     pub(super) fn new(runtime: Runtime) -> Self {
         Self { runtime, starting: HashMap::new(), leaving: HashMap::new() }
+    }
+
+    /// Containers that are being started.
+    pub(super) fn starting(&self) -> impl Iterator<Item = u64> {
+        self.starting.keys().copied()
+    }
+
+    /// The runtime's processes that are waited for.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = Pid> {
+        let starting = self.starting.values().map(|starting| &starting.process);
+        starting.chain(self.leaving.values().map(|leaving| &leaving.process)).map(|process| process.pid)
     }
 
     /// Starts and ends one, to see whether and how that works here.
@@ -149,7 +162,7 @@ fn begin(
     // What it is told about them: the server listens there already.
     spec.listeners.clone_from(&made.network.addresses);
     let contained = Contained { bundle, spec: Some(spec), network: Some(made.network) };
-    Ok(Starting { process, slot, control, group, contained, _network: made.namespace })
+    Ok(Starting { process, slot, control, group, contained, given_up: false, _network: made.namespace })
 }
 
 impl LauncherProcess {
@@ -187,10 +200,11 @@ impl LauncherProcess {
             forget(&self.epoll, &leaving.process.pidfd);
             self.left(id, leaving);
         }
+        self.adopt();
     }
 
     fn started(&mut self, id: u64, starting: Starting) {
-        let Starting { process, slot, control, group, contained, _network } = starting;
+        let Starting { process, slot, control, group, contained, given_up, _network } = starting;
         forget(&self.epoll, &process.pidfd);
         let first = match await_end(&process) {
             Ok(true) => oci::first_process(&contained.bundle),
@@ -206,6 +220,9 @@ impl LauncherProcess {
                     Ok(()) => {
                         let live = self.live.get_mut(&id).expect("it was just put there");
                         live.contained = Some(contained);
+                        if given_up {
+                            self.kill(id);
+                        }
                         None
                     }
                     Err((error, group)) => Some((error, group, contained)),
@@ -238,13 +255,13 @@ impl LauncherProcess {
 
     /// Ends a container that is being started: what there is of it goes when its runtime's process has ended. False when
     /// there is none.
-    pub(super) fn kill_starting(&self, id: u64) -> bool {
-        let starting = self.containers.as_ref().and_then(|containers| containers.starting.get(&id));
-        if let Some(starting) = starting {
-            // It may have ended: then the loop hears of it next, and finds the server's end of the control socket closed.
-            let _ = rustix::process::pidfd_send_signal(&starting.process.pidfd, Signal::KILL);
-        }
-        starting.is_some()
+    pub(super) fn kill_starting(&mut self, id: u64) -> bool {
+        let starting = self.containers.as_mut().and_then(|containers| containers.starting.get_mut(&id));
+        let Some(starting) = starting else { return false };
+        // It may have ended with success, which the loop hears next.
+        starting.given_up = true;
+        let _ = rustix::process::pidfd_send_signal(&starting.process.pidfd, Signal::KILL);
+        true
     }
 
     /// Has the runtime clear away a container whose processes have ended, or were never started.
@@ -283,7 +300,7 @@ impl LauncherProcess {
     /// Ends what is on its way in, and waits for what is on its way out.
     pub(super) fn end_containers(&mut self) {
         let Some(containers) = self.containers.as_mut() else { return };
-        let starting: Vec<u64> = containers.starting.keys().copied().collect();
+        let starting: Vec<u64> = containers.starting().collect();
         for id in starting {
             self.kill_starting(id);
             self.runtime_ended(id);

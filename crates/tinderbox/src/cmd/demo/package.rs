@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 use lambda::runtimes::{Family, OperatorRuntimes, RuntimeVersion, Runtimes};
+use sandbox::Isolation;
 use sys::Clock;
 
 use crate::print::Print;
@@ -33,9 +34,9 @@ pub(super) struct Package {
 }
 
 /// The best variant for this machine: node, else python, else `provided`.
-pub(super) async fn choose(data: &Path, print: Print) -> anyhow::Result<Package> {
+pub(super) async fn choose(data: &Path, isolation: Isolation, print: Print) -> anyhow::Result<Package> {
     let folder = data.join("demo");
-    let runtimes = Runtimes::discover(&Clock::system(), data, OperatorRuntimes::default()).await?;
+    let runtimes = Runtimes::discover(&Clock::system(), data, OperatorRuntimes::default(), isolation).await?;
     let newest = |family| runtimes.found().iter().filter(|found| found.0 == family).map(|found| found.1).max();
     if let Some(node) = newest(Family::Node) {
         match node_package(&folder.join("node"), node, print) {
