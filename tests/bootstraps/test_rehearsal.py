@@ -1,0 +1,61 @@
+"""A generic runtime rehearses a cold start before it knows its function: nothing of that may be seen by the function."""
+
+from environment import Environment
+
+NODE_SEES = """
+const fs = require('fs');
+const atInit = {
+  environment: Object.keys(process.env).sort(),
+  request: awslambda.InvokeStore.hasContext(),
+  callbacks: process.listenerCount('uncaughtException'),
+  descriptors: fs.readdirSync('/proc/self/fd').length,
+};
+exports.handler = async (event, context) => ({
+  ...atInit,
+  globals: Object.keys(globalThis).sort(),
+  modules: Object.keys(require.cache).filter((file) => !file.includes('/bootstraps/node/')).length,
+  console: Object.keys(console).sort(),
+  listeners: process.eventNames().map(String).sort(),
+  program: process.argv.slice(1).map((path) => path.split('/').pop()),
+  context: Object.keys(context).sort(),
+  extensions: require('module')._extensions['.js'].name,
+  event,
+});
+"""
+
+PYTHON_SEES = """
+import logging, os, sys, warnings
+from tinderbox_runtime import sink
+at_init = {
+    "environment": sorted(os.environ),
+    "request": sink.current.request_id,
+    "descriptors": len(os.listdir("/proc/self/fd")),
+    "handlers": [type(handler).__name__ for handler in logging.getLogger().handlers],
+}
+
+def handler(event, context):
+    return {**at_init, "path": sys.path, "context": repr(context), "tenant": context.tenant_id,
+            "identity": repr(context.identity), "log": context.log_stream_name, "filters": len(warnings.filters),
+            "folder": os.getcwd(), "trace": os.environ["_X_AMZN_TRACE_ID"], "event": event}
+"""
+
+
+def seen(language, source, folder, generic):
+    name = "index.js" if language == "node" else "index.py"
+    environment = Environment(language, folder, {name: source}, "index.handler", generic=generic)
+    try:
+        return environment.ready().result({"a": 1})
+    finally:
+        environment.close()
+
+
+def test_node_sees_the_same_with_and_without(tmp_path):
+    own, generic = (seen("node", NODE_SEES, tmp_path, generic) for generic in (False, True))
+    # The ES module loader of node keeps descriptors of its own once it has loaded one.
+    assert abs(own.pop("descriptors") - generic.pop("descriptors")) <= 2
+    assert own == generic and own["request"] is False
+
+
+def test_python_sees_the_same_with_and_without(tmp_path):
+    own, generic = (seen("python", PYTHON_SEES, tmp_path, generic) for generic in (False, True))
+    assert own == generic and own["request"] == ""
