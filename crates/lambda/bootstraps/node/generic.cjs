@@ -12,20 +12,25 @@ const { start } = require('./bootstrap.cjs');
 const { rehearse } = require('./rehearsal.cjs');
 const { loadResident } = require('./resident.cjs');
 
+/** Waits for a function, and takes on its variables and its folder. */
+function assume(channel) {
+  const assignment = channel.assignment();
+  if (assignment === null) process.exit(0);
+  const { environment } = assignment;
+  for (const name of Object.keys(environment)) process.env[name] = environment[name];
+  process.chdir(environment.LAMBDA_TASK_ROOT);
+}
+
 async function main() {
   const channel = new Channel(Number(process.env._TINDERBOX_CHANNEL_FD ?? 3));
-  await rehearse(channel);
+  await rehearse(channel, assume);
   describe(new Error('warm'));
   void process.stdout; // a getter that loads streams
   void process.stderr;
   loadResident();
   const program = require.resolve('./bootstrap.cjs');
   channel.standby();
-  const assignment = channel.assignment();
-  if (assignment === null) process.exit(0);
-  const { environment } = assignment;
-  for (const name of Object.keys(environment)) process.env[name] = environment[name];
-  process.chdir(environment.LAMBDA_TASK_ROOT);
+  assume(channel);
   process.argv[1] = program;
   start(channel);
 }

@@ -21,31 +21,38 @@ const PASSES = [
   { _HANDLER: 'warm_cjs.handler', AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs22.x', _TINDERBOX_INIT: 'make' },
 ];
 
-function invokeFrame() {
-  const header = Buffer.from(JSON.stringify(HEADER));
-  const event = Buffer.from(JSON.stringify(EVENT));
-  const frame = Buffer.alloc(9);
-  frame.writeUInt32BE(5 + header.length + event.length, 0);
-  frame[4] = 1;
-  frame.writeUInt32BE(header.length, 5);
-  return Buffer.concat([frame, header, event]);
+function frame(kind, ...parts) {
+  const head = Buffer.alloc(5);
+  const payload = Buffer.concat(parts.map((part) => Buffer.from(part)));
+  head.writeUInt32BE(1 + payload.length, 0);
+  head[4] = kind;
+  return Buffer.concat([head, payload]);
 }
 
-/** Goes through everything once. `channel` leads nowhere meanwhile. */
-async function rehearse(channel) {
+function invokeFrame() {
+  const header = JSON.stringify(HEADER);
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(header.length, 0);
+  return frame(1, length, header, JSON.stringify(EVENT));
+}
+
+/** Goes through everything once, from what `assume` does on. `channel` leads nowhere meanwhile. */
+async function rehearse(channel, assume) {
   const nowhere = fs.openSync('/dev/null', 'w');
-  const { fd } = channel;
-  const before = { ...process.env };
+  const before = { fd: channel.fd, folder: process.cwd(), environment: { ...process.env } };
   channel.fd = nowhere;
   for (const pass of PASSES) {
-    Object.assign(process.env, pass, { LAMBDA_TASK_ROOT: __dirname, _LAMBDA_TELEMETRY_LOG_FD: String(nowhere) });
+    const environment = { ...pass, LAMBDA_TASK_ROOT: __dirname, _LAMBDA_TELEMETRY_LOG_FD: String(nowhere) };
+    channel.take(frame(16, JSON.stringify({ environment })));
+    assume(channel);
     channel.take(invokeFrame());
     await runThrough(channel);
   }
   delete require.cache[require.resolve('./warm_cjs.cjs')];
-  for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name];
-  Object.assign(process.env, before);
-  channel.fd = fd;
+  for (const name of Object.keys(process.env)) if (!(name in before.environment)) delete process.env[name];
+  Object.assign(process.env, before.environment);
+  process.chdir(before.folder);
+  channel.fd = before.fd;
   fs.closeSync(nowhere);
 }
 
