@@ -21,8 +21,10 @@ function assume(channel) {
   process.chdir(environment.LAMBDA_TASK_ROOT);
 }
 
+const descriptor = Number(process.env._TINDERBOX_CHANNEL_FD ?? 3);
+
 async function main() {
-  const channel = new Channel(Number(process.env._TINDERBOX_CHANNEL_FD ?? 3));
+  const channel = new Channel(descriptor);
   await rehearse(channel, assume);
   describe(new Error('warm'));
   void process.stdout; // a getter that loads streams
@@ -35,4 +37,8 @@ async function main() {
   start(channel);
 }
 
-main();
+// A runtime that cannot stand by says why, for the operator's log.
+main().catch((error) => {
+  new Channel(descriptor).initError(JSON.stringify(describe(error)));
+  process.exit(1);
+});

@@ -38,7 +38,8 @@ function invokeFrame() {
 
 /** Goes through everything once, from what `assume` does on. `channel` leads nowhere meanwhile. */
 async function rehearse(channel, assume) {
-  const nowhere = fs.openSync('/dev/null', 'w');
+  // Landlock lets nobody truncate it.
+  const nowhere = fs.openSync('/dev/null', fs.constants.O_WRONLY);
   const before = { fd: channel.fd, folder: process.cwd(), environment: { ...process.env } };
   channel.fd = nowhere;
   for (const pass of PASSES) {

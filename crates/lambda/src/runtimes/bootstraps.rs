@@ -27,6 +27,7 @@ const NODE: &[(&str, &str)] = &[
     ("logs.cjs", include_str!("../../bootstraps/node/logs.cjs")),
     ("module_times.cjs", include_str!("../../bootstraps/node/module_times.cjs")),
     ("redirect.cjs", include_str!("../../bootstraps/node/redirect.cjs")),
+    ("rehearsal.cjs", include_str!("../../bootstraps/node/rehearsal.cjs")),
     ("resident.cjs", include_str!("../../bootstraps/node/resident.cjs")),
     ("streaming.cjs", include_str!("../../bootstraps/node/streaming.cjs")),
     ("warm_cjs.cjs", include_str!("../../bootstraps/node/warm_cjs.cjs")),
