@@ -7,13 +7,12 @@ use sandbox::{Mount, Rest};
 use super::Invoker;
 use super::environments::EnvironmentKey;
 use super::stems::Stem;
-use super::variables::{LAYERS_ROOT, TASK_ROOT, counts_at_start};
+use super::variables::{LAYERS_ROOT, TASK_ROOT};
 use crate::image::ImageRoot;
 use crate::runtimes::LaunchPlan;
 
 impl Invoker {
-    /// A stem that has become the runtime of a function; `None` when none stands by, or when a variable of the function
-    /// only counts at the start of a process.
+    /// A stem that has become the runtime of a function; `None` when none stands by.
     pub(super) async fn assigned_stem(
         &self,
         plan: &LaunchPlan,
@@ -21,9 +20,6 @@ impl Invoker {
         version: Option<&EnvironmentKey>,
         rest: impl FnOnce() -> Rest,
     ) -> Option<Stem> {
-        if plan.generic_argv.is_none() || counts_at_start(plan, variables) {
-            return None;
-        }
         let mut stem = self.0.stems.take(plan, version)?;
         if let Err(error) = stem.sandbox.complete(rest()).await {
             tracing::warn!(%error, "a runtime that stood by cannot be given its function; another is started");

@@ -196,21 +196,17 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
     /// has to go.
     #[must_use = "what has to go is let go"]
     pub(super) fn hold_among(&self, kind: &K, max: usize, fits: impl Fn(&K::Key) -> bool) -> Vec<S> {
-        let mut gone = Vec::new();
         if self.are_closed() || self.with_shelf(kind, kind.floor(), |_| ()).is_none() {
-            return gone;
+            return Vec::new();
         }
         let mut shelves = self.shelves.lock();
-        let held: Vec<_> =
-            shelves.iter().filter(|(key, _)| fits(key)).map(|(key, shelf)| (shelf.used_at, key)).collect();
         let new = kind.key();
-        let mut others: Vec<_> = held.iter().filter(|(_, key)| Some(*key) != new.as_ref()).collect();
+        let others = shelves.iter().filter(|(key, _)| fits(key) && Some(*key) != new.as_ref());
+        let mut others: Vec<_> = others.map(|(key, shelf)| (shelf.used_at, key.clone())).collect();
         others.sort_by_key(|(used_at, _)| *used_at);
-        let over: Vec<K::Key> =
-            others.iter().take((others.len() + 1).saturating_sub(max)).map(|one| one.1.clone()).collect();
-        for key in over {
-            gone.extend(shelves.remove(&key).map(|shelf| shelf.ready).unwrap_or_default());
-        }
+        let over = (others.len() + 1).saturating_sub(max);
+        let gone = others.iter().take(over).filter_map(|(_, key)| shelves.remove(key)).flat_map(|shelf| shelf.ready);
+        let gone = gone.collect();
         drop(shelves);
         self.wake.notify_one();
         gone

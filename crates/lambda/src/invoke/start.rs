@@ -28,7 +28,7 @@ use super::runtime_api::RuntimeApi;
 use super::state::State;
 use super::stems::{Learner, Stem, address_variables, links, listeners};
 use super::telemetry::Telemetry;
-use super::variables::TASK_ROOT;
+use super::variables::{TASK_ROOT, counts_at_start};
 use super::{Credentials, EnvironmentPeer, InvokeError, Invoker, PayloadLimits, egress, endpoint, entry};
 use crate::FunctionVersion;
 use crate::image::ImageRoot;
@@ -273,8 +273,10 @@ impl Invoker {
         external: &[String],
     ) -> Result<Launched, NoSandbox> {
         let mut learns = None;
-        // External extensions start before the runtime: one that runs already comes too late for them.
-        if external.is_empty() && function.managed.is_none() {
+        // External extensions start before the runtime, and some variables only count at the start of a process: one that runs
+        // already comes too late for them.
+        let late = !external.is_empty() || counts_at_start(&plan, &variables);
+        if !late && plan.generic_argv.is_some() && function.managed.is_none() {
             // Nothing passes from one tenant's environments to another's.
             let version = (!function.per_tenant).then(|| EnvironmentKey::of(function, None));
             let rest = || self.rest(function, folders.clone());

@@ -143,7 +143,8 @@ impl Stems {
         let shelves = &self.shared.shelves;
         let known = version.and_then(|version| self.shared.known.get(version));
         let of = |resident| Generic { plan: plan.clone(), resident };
-        let fitting = known.and_then(|resident| shelves.take(&of(resident)));
+        // Of a kind that is held no more there will be some again when an init says that it would have used them.
+        let fitting = known.and_then(|resident| shelves.take_held(&of(resident)));
         fitting.or_else(|| shelves.take(&of(Resident::default())))
     }
 
