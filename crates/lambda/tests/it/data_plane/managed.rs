@@ -289,11 +289,12 @@ async fn an_environment_whose_runtime_asks_for_nothing_any_more_gets_no_more_eve
 async fn an_event_is_not_handed_over_again_while_its_code_still_runs() {
     let stage = Stage::new().await;
     for mut function in all(&stage, 3) {
-        function.timeout_s = 2;
+        // Its code goes on for two seconds, and would be ended after two more.
+        function.timeout_s = 4;
         let function = Arc::new(function);
         // Init is no part of its time.
         answered(&together(&stage, &function, &[json!({})]).await);
-        let event = stage.invocation(&function, r#"{"sleep": 3700}"#);
+        let event = stage.invocation(&function, r#"{"sleep": 6000}"#);
         let first = stage.invoker.invoke(&function, event.clone()).await.unwrap();
         assert_eq!(answer_of(&first)["errorType"], "Sandbox.Timedout");
         let again = stage.invoker.invoke(&function, event.clone()).await;
