@@ -9,7 +9,7 @@
 const { Channel } = require('./channel.cjs');
 const { describe } = require('./errors.cjs');
 const { start } = require('./bootstrap.cjs');
-const { rehearse } = require('./rehearsal.cjs');
+const { rehearse, emptyNursery } = require('./rehearsal.cjs');
 const { loadResident } = require('./resident.cjs');
 
 /** Waits for a function, and takes on its variables and its folder. */
@@ -30,6 +30,7 @@ async function main() {
   void process.stdout; // a getter that loads streams
   void process.stderr;
   loadResident();
+  emptyNursery();
   const program = require.resolve('./bootstrap.cjs');
   channel.standby();
   assume(channel);
