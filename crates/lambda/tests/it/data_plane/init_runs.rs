@@ -61,7 +61,9 @@ async fn node_tells_what_each_package_took() {
     assert_eq!(stage.invoker.idle(&function), 0);
     // An ordinary init tells nothing, and takes what it takes.
     let plain = run(&stage, &function, Asked::Nothing).await.unwrap();
-    assert!(plain.told.is_none() && plain.cold.user_init >= Duration::from_millis(120), "{plain:?}");
+    // On a busy machine it is noticed late that init has come to the function's code.
+    let init = plain.cold.runtime_init + plain.cold.user_init;
+    assert!(plain.told.is_none() && init >= Duration::from_millis(120), "{plain:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
