@@ -108,6 +108,16 @@ def test_a_package_that_brings_what_boto3_needs_gets_its_own_of_that(sdk_server)
     assert answers == [["the host", False, "the package"]] * 7
 
 
+@pytest.mark.parametrize("variable", ["AWS_MADE_UP", "HOME"])
+def test_a_variable_that_an_sdk_may_read_when_it_is_loaded_counts(sdk_server, variable):
+    # As botocore reads AWS_NEW_RETRIES_2026 and HOME.
+    source = f"const sdk = require('@aws-sdk/client-s3'); const handler = () => {SLOW_NODE}; exports.handler = handler;"
+    some_early(Function(sdk_server, package({"index.js": source})))
+    sets = Function(sdk_server, package({"index.js": source}), Environment={"Variables": {variable: "/mine"}})
+    answers = [answer for count in (1, 2, 4) for answer in at_once(sets, count)]
+    assert answers == [["the host", False]] * 7
+
+
 def test_what_a_runtime_was_to_load_is_told_to_no_function(sdk_server):
     source = f"const sdk = require('@aws-sdk/client-s3'); const handler = () => {SLOW_NODE}; exports.handler = async () => "
     source += "[...(await handler()), Object.keys(process.env).filter((name) => name.startsWith('_TINDERBOX'))];"

@@ -11,7 +11,7 @@ const NAMES_MAX = 8;
 // What functions ask for; the rest of the SDK is what these load.
 const ASKED_FOR = /^@aws-sdk\/(?:client|lib)-[a-z0-9-]+(?=\/)/;
 
-/** Loads what the server asks for. Nothing of it reads a variable, a file of a user or the time before it is called. */
+/** Loads what the server asks for. (Functions with variables that it may read meanwhile never come to this process.) */
 function loadResident() {
   const names = process.env[VARIABLE];
   delete process.env[VARIABLE];

@@ -28,7 +28,7 @@ use super::runtime_api::RuntimeApi;
 use super::state::State;
 use super::stems::{Learner, Stem, address_variables, links, listeners};
 use super::telemetry::Telemetry;
-use super::variables::{TASK_ROOT, counts_at_start};
+use super::variables::{TASK_ROOT, counts_at_start, counts_for_sdk};
 use super::{Credentials, EnvironmentPeer, InvokeError, Invoker, PayloadLimits, egress, endpoint, entry};
 use crate::FunctionVersion;
 use crate::image::ImageRoot;
@@ -278,7 +278,8 @@ impl Invoker {
         let late = !external.is_empty() || counts_at_start(&plan, &variables);
         if !late && plan.generic_argv.is_some() && function.managed.is_none() {
             // Nothing passes from one tenant's environments to another's.
-            let version = (!function.per_tenant).then(|| EnvironmentKey::of(function, None));
+            let finds_sdk = !function.per_tenant && !counts_for_sdk(function);
+            let version = finds_sdk.then(|| EnvironmentKey::of(function, None));
             let rest = || self.rest(function, folders.clone());
             let stem = self.assigned_stem(&plan, &variables, version.as_ref(), rest).await;
             learns = version.map(|version| self.0.stems.learner(&plan, version));

@@ -63,6 +63,12 @@ pub(super) fn counts_at_start(plan: &LaunchPlan, variables: &[(String, String)])
     variables.iter().any(|variable| is_read_at_start(&variable.0) && !fixed.contains(variable))
 }
 
+/// True when the user has set a variable that an AWS SDK may read when it is loaded: one loaded before would not know it. (botocore 1.43
+/// reads `AWS_NEW_RETRIES_2026` and `HOME` then, `@aws-sdk` 3.1175 two that begin with `AWS_LAMBDA_`.)
+pub(super) fn counts_for_sdk(function: &FunctionVersion) -> bool {
+    function.environment.0.keys().any(|name| name == "HOME" || name.starts_with("AWS_") || name.starts_with("BOTO"))
+}
+
 /// Whether only our own bootstraps look at the variable.
 pub(super) fn is_descriptor(name: &str) -> bool {
     DESCRIPTORS.iter().any(|(descriptor, _)| *descriptor == name)

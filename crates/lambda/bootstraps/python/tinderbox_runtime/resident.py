@@ -15,7 +15,7 @@ FOLDERS = ("/var/task/", "/opt/")
 
 
 def load():
-    """Loads what the server asks for. Nothing of it reads a variable, a file of a user or the time before it is called."""
+    """Loads what the server asks for. (Functions with variables that it may read meanwhile never come to this process.)"""
     if NAME in os.environ.pop(VARIABLE, "").split():
         import boto3.s3.inject  # noqa: F401  (what clients and resources of S3 load when they are made, and nothing else does)
 
