@@ -20,4 +20,4 @@ mod registry;
 pub use discover::Hidden;
 pub use operator::{BadOperatorRuntime, OperatorRuntimes};
 pub use registry::{Family, LaunchPlan, MissingRuntime, Resolved, RuntimeVersion, Runtimes};
-pub(crate) use registry::{Protocol, RUNTIME_DIR, USUAL_PATH};
+pub(crate) use registry::{LAYERS_ROOT, Protocol, RUNTIME_DIR, TASK_ROOT, USUAL_PATH};

@@ -7,9 +7,8 @@ use sandbox::{Mount, Rest};
 use super::Invoker;
 use super::environments::EnvironmentKey;
 use super::stems::Stem;
-use super::variables::{LAYERS_ROOT, TASK_ROOT};
 use crate::image::ImageRoot;
-use crate::runtimes::LaunchPlan;
+use crate::runtimes::{LAYERS_ROOT, LaunchPlan, TASK_ROOT};
 
 impl Invoker {
     /// A stem that has become the runtime of a function; `None` when none stands by.

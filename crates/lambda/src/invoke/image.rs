@@ -73,7 +73,7 @@ pub(super) fn change_defaults(variables: &mut BTreeMap<String, String>) {
     // What Docker gives an image that sets none.
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     variables.insert("PATH".to_owned(), path.to_owned());
-    variables.insert("LAMBDA_TASK_ROOT".to_owned(), super::variables::TASK_ROOT.to_owned());
+    variables.insert("LAMBDA_TASK_ROOT".to_owned(), crate::runtimes::TASK_ROOT.to_owned());
     variables.insert("LAMBDA_RUNTIME_DIR".to_owned(), crate::runtimes::RUNTIME_DIR.to_owned());
 }
 

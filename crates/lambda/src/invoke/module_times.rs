@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::variables::{LAYERS_ROOT, TASK_ROOT};
 use crate::runtimes::RUNTIME_DIR;
+use crate::runtimes::{LAYERS_ROOT, TASK_ROOT};
 
 /// Modules that an init tells of. Our bootstraps tell of so many; the rest counts as its callers' own time.
 const MODULES_MAX: usize = 10_000;

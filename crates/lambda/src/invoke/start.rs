@@ -28,11 +28,11 @@ use super::runtime_api::RuntimeApi;
 use super::state::State;
 use super::stems::{Learner, Stem, address_variables, links, listeners};
 use super::telemetry::Telemetry;
-use super::variables::{TASK_ROOT, counts_at_start, counts_for_sdk};
+use super::variables::{counts_at_start, counts_for_sdk};
 use super::{Credentials, EnvironmentPeer, InvokeError, Invoker, PayloadLimits, egress, endpoint, entry};
 use crate::FunctionVersion;
 use crate::image::ImageRoot;
-use crate::runtimes::{LaunchPlan, Protocol};
+use crate::runtimes::{LaunchPlan, Protocol, TASK_ROOT};
 
 /// L14: processes and threads, and open files, of one environment.
 pub(super) const PROCESSES_MAX: u32 = 1_024;

@@ -1,14 +1,8 @@
 //! The environment variables of an execution environment (ecosystem.md, section 5.3).
 
 use super::{Credentials, Invoker, image};
-use crate::runtimes::{LaunchPlan, RUNTIME_DIR, USUAL_PATH};
+use crate::runtimes::{LaunchPlan, RUNTIME_DIR, TASK_ROOT, USUAL_PATH};
 use crate::{FunctionVersion, LogFormat};
-
-/// Where the package is seen inside: `LAMBDA_TASK_ROOT`.
-pub(crate) const TASK_ROOT: &str = "/var/task";
-
-/// Where the layers are seen inside.
-pub(crate) const LAYERS_ROOT: &str = "/opt";
 
 /// Where our bootstraps find the channel and the log pipe.
 const DESCRIPTORS: [(&str, &str); 2] = [("_TINDERBOX_CHANNEL_FD", "3"), ("_LAMBDA_TELEMETRY_LOG_FD", "4")];

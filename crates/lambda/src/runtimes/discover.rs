@@ -7,7 +7,7 @@ use std::time::Duration;
 use sys::Clock;
 use tokio::process::Command;
 
-use super::{RUNTIME_DIR, RuntimeVersion};
+use super::{LAYERS_ROOT, RUNTIME_DIR, RuntimeVersion, TASK_ROOT};
 
 /// Longest time that a runtime may take to say its version; a version shim without a version never answers usefully.
 const PROBE_MAX: Duration = Duration::from_secs(10);
@@ -54,9 +54,6 @@ impl std::fmt::Display for Hidden {
         }
     }
 }
-
-/// Where functions see their layers.
-const LAYERS: &str = "/opt";
 
 /// Older Pythons do not run our bootstrap (and AWS retired 3.7 in 2023).
 const PYTHON_MIN: [u32; 3] = [3, 8, 0];
@@ -128,7 +125,7 @@ pub(super) fn take_hidden(found: &mut Vec<Found>, same: impl Fn([u32; 3], [u32; 
         path.is_none()
     });
     // What lies where the layers of a function go is better than nothing.
-    let is_below_layers = |path: &Path| path.starts_with(LAYERS);
+    let is_below_layers = |path: &Path| path.starts_with(LAYERS_ROOT);
     let others: Vec<[u32; 3]> =
         found.iter().filter(|one| one.part(is_below_layers).is_none()).map(|one| one.version).collect();
     found.retain(|one| {
@@ -157,7 +154,7 @@ impl Found {
 
 /// Whether a path means something else to every function than it does on the host.
 fn is_hidden(path: &Path) -> bool {
-    sandbox::is_reserved(path) || ["/var/task", RUNTIME_DIR].iter().any(|own| path.starts_with(own))
+    sandbox::is_reserved(path) || [TASK_ROOT, RUNTIME_DIR].iter().any(|own| path.starts_with(own))
 }
 
 /// Lets a Python compile the files in `folder` to bytecode, which it keeps under its own version's name: inside a

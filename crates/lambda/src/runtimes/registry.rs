@@ -281,6 +281,12 @@ pub(crate) const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/opt/bin";
 /// Where our bootstraps are seen inside: `LAMBDA_RUNTIME_DIR`.
 pub(crate) const RUNTIME_DIR: &str = "/var/runtime";
 
+/// Where the package is seen inside: `LAMBDA_TASK_ROOT`.
+pub(crate) const TASK_ROOT: &str = "/var/task";
+
+/// Where the layers are seen inside.
+pub(crate) const LAYERS_ROOT: &str = "/opt";
+
 /// Where the host's AWS SDK for node is seen inside, wherever it lies on the host.
 const NODE_SDK_DIR: &str = "/var/lang/node_modules";
 
