@@ -81,6 +81,13 @@ async fn a_runtime_that_is_missing_or_fails_is_told_at_the_start() {
     assert!(broken.contains("failed without a word"), "{broken}");
 }
 
+/// A launcher with this runtime, and the number of its helper. The name is the test's own.
+async fn launcher_and_helper(name: &str, runtime: &str) -> (Launcher, u32) {
+    let mark = format!("mark-{name}-{}", std::process::id());
+    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config(runtime)).await.expect("it starts");
+    (launcher, launcher_marked(&mark).expect("the helper runs"))
+}
+
 /// A runtime of our own.
 fn script(folder: &Path, text: &str) -> PathBuf {
     let path = folder.join("runtime");
@@ -135,9 +142,7 @@ async fn what_a_container_cannot_do_is_refused_by_name() {
 #[tokio::test]
 async fn a_launch_that_is_given_up_leaves_nothing() {
     let Some(runtime) = runtime() else { return };
-    let mark = format!("mark-given-up-{runtime}-{}", std::process::id());
-    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config(runtime)).await.expect("it starts");
-    let helper = launcher_marked(&mark).expect("the helper runs");
+    let (launcher, helper) = launcher_and_helper("given-up", runtime).await;
     let marker = format!("89{}.5", std::process::id());
     for pause_ms in [0, 2, 10, 20, 30, 40, 60, 80, 120] {
         let launch = launcher.launch(sh(&format!("sleep {marker}")));
@@ -162,10 +167,7 @@ async fn whatever_a_start_that_is_given_up_leaves_is_reaped() {
     let folder = tempfile::tempdir().expect("a folder");
     let marker = format!("0.4{}", std::process::id());
     let path = script(folder.path(), &GETS_STUCK.replace("MARKER", &marker));
-    let mark = format!("mark-stuck-{}", std::process::id());
-    let config = config(path.to_str().expect("a path"));
-    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config).await.expect("it starts");
-    let helper = launcher_marked(&mark).expect("the helper runs");
+    let (launcher, helper) = launcher_and_helper("stuck", path.to_str().expect("a path")).await;
     std::fs::write(folder.path().join("stuck"), "").expect("written");
     let begun = eventually("the start is stuck", || folder.path().join("begun").exists());
     tokio::select! {
@@ -192,10 +194,7 @@ async fn a_start_that_is_given_up_in_the_moment_in_which_it_has_succeeded_ends()
     }
     let folder = tempfile::tempdir().expect("a folder");
     let path = script(folder.path(), DAWDLES);
-    let mark = format!("mark-dawdles-{}", std::process::id());
-    let config = config(path.to_str().expect("a path"));
-    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config).await.expect("it starts");
-    let helper = launcher_marked(&mark).expect("the helper runs");
+    let (launcher, helper) = launcher_and_helper("dawdles", path.to_str().expect("a path")).await;
     let begun = folder.path().join("begun");
     std::fs::remove_file(&begun).expect("the trial has made it");
     let marker = format!("88{}.5", std::process::id());
@@ -227,10 +226,7 @@ async fn a_runtime_that_forks_twice_leaves_nothing_unreaped() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let path = script(folder.path(), FORKS_TWICE);
-    let mark = format!("mark-twice-{}", std::process::id());
-    let config = config(path.to_str().expect("a path"));
-    let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config).await.expect("it starts");
-    let helper = launcher_marked(&mark).expect("the helper runs");
+    let (launcher, helper) = launcher_and_helper("twice", path.to_str().expect("a path")).await;
     // At the same time: what belongs to none of them must not be taken for what belongs to another.
     let one = || run(&launcher, sh("echo fine; exit 3"));
     let (first, second, third) = tokio::join!(one(), one(), one());
@@ -264,9 +260,7 @@ fn groups_in(helper: u32) -> usize {
 async fn nothing_is_left_of_containers_when_their_launcher_or_its_helper_ends() {
     let Some(runtime) = runtime() else { return };
     for killed in [false, true] {
-        let mark = format!("mark-oci-{runtime}-{killed}-{}", std::process::id());
-        let launcher = Launcher::start(vec![HELPER.into(), (&mark).into()], config(runtime)).await.expect("starts");
-        let helper = launcher_marked(&mark).expect("the helper runs");
+        let (launcher, helper) = launcher_and_helper(&format!("oci-{killed}"), runtime).await;
         let marker = format!("85{}.{}", std::process::id(), u8::from(killed));
         let mut sandbox = launcher.launch(sh(&format!("echo up; sleep {marker}"))).await.expect("it launches");
         assert_eq!(first_line(&mut sandbox).await, "up\n");
