@@ -39,9 +39,10 @@ struct Figures {
 
 /// `count` later cold starts of each package.
 pub(super) async fn compare(binary: &Path, packages: &Packages, count: usize, raw: bool) -> anyhow::Result<Vec<Value>> {
-    let tinderbox = Tinderbox::start_with(binary, &SERVER, &package::sdks(packages).await?).await?;
+    let sdks = package::sdks(packages).await?;
+    let tinderbox = Tinderbox::start_with(binary, &SERVER, &sdks).await?;
     let mut all = Vec::new();
-    for package in Package::all(packages).await? {
+    for package in Package::all(packages, sdks).await? {
         let mut urls = Vec::new();
         for n in 0..FUNCTIONS {
             let name = format!("heavy-{}-{n}", package.name);

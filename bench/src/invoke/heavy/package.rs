@@ -38,16 +38,16 @@ pub(super) struct Package {
     pub(super) folder: tempfile::TempDir,
     pub(super) zip: Vec<u8>,
     pub(super) handler_kib: usize,
-    /// The variable by which a bare process finds the SDK that comes with the runtime, where the package brings none.
-    pub(super) sdk: Option<(&'static str, PathBuf)>,
+    /// What comes with the runtime, where the package brings none.
+    pub(super) sdk: Option<Sdk>,
     /// Its text has what ADR 0021 keeps no compiled code of before node 22.
     pub(super) compiled_anew_before_22: bool,
 }
 
 impl Package {
-    /// All of them, where the SDKs of [`sdks`] come with the runtimes.
-    pub(super) async fn all(packages: &Packages) -> anyhow::Result<Vec<Self>> {
-        let [(node_path, sdk), (python_path, boto3)] = sdks(packages).await?;
+    /// All of them, where these SDKs come with the runtimes.
+    pub(super) async fn all(packages: &Packages, sdks: [Sdk; 2]) -> anyhow::Result<Vec<Self>> {
+        let [(node_path, sdk), (python_path, boto3)] = sdks;
         let unbundled = format!("{}{NODE}", imports("require"));
         Ok(vec![
             Self::bundled(packages, &sdk).await?,
@@ -144,8 +144,11 @@ impl Package {
     }
 }
 
-/// The SDKs, each with the variable of the server by which it comes with the runtime.
-pub(super) async fn sdks(packages: &Packages) -> anyhow::Result<[(&'static str, PathBuf); 2]> {
+/// A folder with an SDK, and the variable by which the server, or a bare process, finds it.
+pub(super) type Sdk = (&'static str, PathBuf);
+
+/// That of node, and that of Python.
+pub(super) async fn sdks(packages: &Packages) -> anyhow::Result<[Sdk; 2]> {
     let boto3 = packages.pip(&cold::interpreter().await?, &BOTO3).await?;
     Ok([("NODE_PATH", packages.npm(&SDK).await?), ("PYTHONPATH", boto3)])
 }
