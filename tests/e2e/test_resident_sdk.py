@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import boto3
 import pytest
 from blackbox.functions import NODE, PYTHON, WAIT_S, Function, package
 from blackbox.server import target_folder
@@ -22,6 +23,29 @@ BOTO3 = {
     "index.py": "import time, boto3, made_up_helper\n\ndef handler(event, context):\n    time.sleep(0.3)\n"
     "    return [boto3.who, boto3.early, made_up_helper.who]\n"
 }
+MODELS = """
+import time
+import botocore.loaders
+reads, load_file = [], botocore.loaders.JSONFileLoader.load_file
+
+def watched(self, path):
+    data = load_file(self, path)
+    reads.extend([] if data is None else [path])
+    return data
+
+botocore.loaders.JSONFileLoader.load_file = watched
+import boto3
+clients = [boto3.client("s3"), boto3.resource("dynamodb").meta.client]
+at_init = list(reads)
+
+def handler(event, context):
+    time.sleep(0.3)
+    session = boto3.session.Session()
+    fresh = [session.client("s3"), session.resource("dynamodb").meta.client]
+    models = [[client.meta.service_model._service_description for client in some] for some in (clients, fresh)]
+    paths = [session._session.get_component("data_loader").search_paths for session in (boto3.DEFAULT_SESSION, session)]
+    return ["the host", not at_init, len(reads) > len(at_init), models[0] == models[1], paths[0] == paths[1]]
+"""
 KINDS = {
     "require": (NODE, COMMONJS, "node_modules/@aws-sdk/client-s3/index.js", NODE_SDK),
     "import": (NODE, ES_MODULE, "node_modules/@aws-sdk/client-s3/index.js", NODE_SDK),
@@ -73,7 +97,7 @@ def some_early(function):
         answers += at_once(function, count)
         if any(answer[1] for answer in answers):
             return answers
-        assert time.monotonic() < give_up, f"the SDK never stood by: {answers}"
+        assert time.monotonic() < give_up, f"the SDK never stood by: {answers[-1]}"
         time.sleep(0.2)  # a runtime boots when nobody else needs the machine
 
 
@@ -88,6 +112,15 @@ def test_later_environments_of_a_version_find_the_runtimes_sdk_loaded(sdk_server
     function.client.update_function_configuration(FunctionName=function.name, Description="another revision")
     function.client.get_waiter("function_updated_v2").wait(FunctionName=function.name, WaiterConfig={"Delay": 1})
     assert function.result()[:2] == ["the host", False]
+
+
+def test_later_environments_find_the_models_of_their_services_read(new_server):
+    server = new_server(env={"PYTHONPATH": str(Path(boto3.__file__).parents[1])})
+    function = Function(server, package({"index.py": MODELS}), PYTHON)
+    answers = [function.result(), *some_early(function)]
+    assert answers[0][1] is False, "of a version that nobody has seen nothing is known"
+    # Nothing differs from what a session reads itself, as every session but the first does.
+    assert all(answer[2:] == [True, True, True] for answer in answers)
 
 
 @pytest.mark.parametrize("kind", KINDS)

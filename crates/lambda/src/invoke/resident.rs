@@ -15,7 +15,8 @@ const NAME_BYTES_MAX: usize = 96;
 /// Where a generic runtime reads what to load. A function cannot have a variable that begins with an underscore.
 const VARIABLE: &str = "_TINDERBOX_RESIDENT";
 
-/// Names of modules, as the language has them: `boto3`, or packages `@aws-sdk/client-…` and `@aws-sdk/lib-…`.
+/// Names of modules, as the language has them: packages `@aws-sdk/client-…` and `@aws-sdk/lib-…`, or `boto3` and, as `boto3/SERVICE`,
+/// the models from which it makes clients of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Resident(Arc<BTreeSet<String>>);
 
@@ -29,6 +30,11 @@ impl Resident {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many names this has, if it has any and `other` has them all.
+    pub(super) fn part_of(&self, other: &Self) -> Option<usize> {
+        (!self.is_empty() && self.0.is_subset(&other.0)).then(|| self.0.len())
     }
 
     /// The variable that tells a generic runtime what to load.
@@ -48,7 +54,8 @@ impl fmt::Display for Resident {
 
 /// No path leads out of the SDK's folder by such a name.
 fn is_of_an_sdk(name: &str) -> bool {
-    let package = ["@aws-sdk/client-", "@aws-sdk/lib-"].iter().find_map(|prefix| name.strip_prefix(prefix));
+    let kinds = ["@aws-sdk/client-", "@aws-sdk/lib-", "boto3/"];
+    let package = kinds.iter().find_map(|prefix| name.strip_prefix(prefix));
     let is_word = |rest: &str| {
         !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
@@ -65,6 +72,7 @@ mod tests {
     fn names_of_sdk_modules_are_taken_in_any_order_and_once() {
         for (json, text) in [
             (r#"["boto3"]"#, "boto3"),
+            (r#"["boto3", "boto3/s3", "boto3/apigatewayv2"]"#, "boto3 boto3/apigatewayv2 boto3/s3"),
             (
                 r#"["@aws-sdk/lib-dynamodb", "@aws-sdk/client-s3", "@aws-sdk/client-s3"]"#,
                 "@aws-sdk/client-s3 @aws-sdk/lib-dynamodb",
@@ -87,6 +95,8 @@ mod tests {
             "{}",
             r#"["boto3", 1]"#,
             r#"["boto3", "os"]"#,
+            r#"["boto3", "boto3/../s3"]"#,
+            r#"["boto3", "boto3/"]"#,
             r#"["@aws-sdk/client-"]"#,
             r#"["@aws-sdk/client-s3/../../../../tmp/mine"]"#,
             r#"["@aws-sdk/client-s3 /tmp/mine"]"#,
@@ -96,6 +106,17 @@ mod tests {
             &long,
         ] {
             assert!(Resident::read(json.as_bytes()).is_empty(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_part_has_nothing_that_the_whole_has_not() {
+        let of = |json: &str| Resident::read(json.as_bytes());
+        let whole = of(r#"["boto3", "boto3/s3", "boto3/sqs"]"#);
+        assert_eq!(whole.part_of(&whole), Some(3));
+        assert_eq!(of(r#"["boto3", "boto3/s3"]"#).part_of(&whole), Some(2));
+        for other in [of(r#"["boto3", "boto3/sns"]"#), Resident::default()] {
+            assert_eq!(other.part_of(&whole), None, "{other}");
         }
     }
 

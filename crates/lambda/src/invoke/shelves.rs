@@ -232,6 +232,16 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         taken.flatten()
     }
 
+    /// One of the kind that `fits` best (most), among those of which one stands by.
+    pub(super) fn take_best(&self, fits: impl Fn(&K::Key) -> Option<usize>) -> Option<S> {
+        let mut shelves = self.shelves.lock();
+        let ready = shelves.iter_mut().filter(|(_, shelf)| !shelf.ready.is_empty());
+        let (_, best) = ready.filter_map(|(key, shelf)| Some((fits(key)?, shelf))).max_by_key(|(fit, _)| *fit)?;
+        let taken = best.take(self.clock.elapsed());
+        self.wake.notify_one();
+        taken
+    }
+
     /// Puts back what was taken and not used. Returns what has to go for it, or itself where none are held any more.
     #[must_use = "what has to go is let go"]
     pub(super) fn put_back(&self, kind: &K, taken: S) -> Vec<S> {

@@ -144,7 +144,13 @@ impl Stems {
         let known = version.and_then(|version| self.shared.known.get(version));
         let of = |resident| Generic { plan: plan.clone(), resident };
         // Of a kind that is held no more there will be some again when an init says that it would have used them.
-        let fitting = known.and_then(|resident| shelves.take_held(&of(resident)));
+        let fitting = known.and_then(|known| {
+            let exact = shelves.take_held(&of(known.clone()));
+            exact.or_else(|| {
+                let argv = plan.generic_argv.as_ref()?;
+                shelves.take_best(|(other, resident)| if other == argv { resident.part_of(&known) } else { None })
+            })
+        });
         fitting.or_else(|| shelves.take(&of(Resident::default())))
     }
 

@@ -1,23 +1,38 @@
 """The AWS SDK that comes with the runtime, loaded before it is known for which function; and who may have it so.
 
-    an init of a version loads boto3 of the runtime's own --> READY says so --> later environments of the version find it loaded
+    an init of a version loads boto3 of the runtime's own --> READY says so --> later environments of the version find it loaded,
+    and makes clients of these services                                         and the models of these services read
 
 What is loaded is found before what a package brings under the same name. So a function whose package or layers have loaded a module
 that the SDK's folder or the standard library has, too, says nothing: its environments load everything themselves.
 """
 
+import json
 import os
 import sys
 
+from tinderbox_runtime import sdk_models
+
 NAME = "boto3"
+# Before the name of a service: its models, too.
+MODELS = "boto3/"
+# Names in all; whoever makes clients of more services says of none.
+NAMES_MAX = 8
 VARIABLE = "_TINDERBOX_RESIDENT"
 FOLDERS = ("/var/task/", "/opt/")
+
+_models_ahead = None
 
 
 def load():
     """Loads what the server asks for. (Functions with variables that it may read meanwhile never come to this process.)"""
-    if NAME in os.environ.pop(VARIABLE, "").split():
+    global _models_ahead
+    names = os.environ.pop(VARIABLE, "").split()
+    if NAME in names:
         import boto3.s3.inject  # noqa: F401  (what clients and resources of S3 load when they are made, and nothing else does)
+
+        services = [name[len(MODELS) :] for name in names if name.startswith(MODELS)]
+        _models_ahead = sdk_models.read_ahead(services) if services else None
 
 
 def _sdk_folder():
@@ -43,6 +58,8 @@ def used():
                 continue
             if name in standard or _is_in(sdk, name):
                 return b""
-        return f'["{NAME}"]'.encode()
+        services = sdk_models.services_read(_models_ahead)
+        names = [NAME, *(MODELS + service for service in services)]
+        return json.dumps(names if len(names) <= NAMES_MAX else [NAME]).encode()
     except Exception:
         return b""  # whatever it is: it must not be what an init fails of

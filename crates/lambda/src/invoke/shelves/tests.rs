@@ -272,6 +272,23 @@ async fn what_nobody_holds_any_more_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn of_several_kinds_the_best_that_stands_by_is_taken() {
+    let shelves: Arc<Shelves<Plan, Fake>> = Arc::new(Shelves::new(Clock::manual(Timestamp::from_unix_s(0)), 504));
+    for name in ["kept a", "kept b"] {
+        drop(shelves.put_down(&plan(name), Fake));
+    }
+    shelves.hold(&plan("kept c"));
+    let fits = |key: &&'static str| ["kept b", "kept a", "kept c"].iter().position(|name| name == key);
+    for (left, name) in [(1, "kept a"), (0, "kept b")] {
+        assert!(shelves.take_best(fits).is_some());
+        assert_eq!((shelves.count(), shelves.count_of(&name)), (left, 0), "none of c stands by");
+    }
+    assert!(shelves.take_best(fits).is_none());
+    drop(shelves.put_down(&plan("kept a"), Fake));
+    assert!(shelves.take_best(|_| None).is_none());
+}
+
+#[tokio::test]
 async fn what_was_taken_for_nothing_is_put_back() {
     let shelves: Arc<Shelves<Plan, Fake>> = Arc::new(Shelves::new(Clock::manual(Timestamp::from_unix_s(0)), 48));
     let a = plan("kept a");
