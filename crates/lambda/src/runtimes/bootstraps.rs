@@ -49,7 +49,7 @@ const PYTHON: &[(&str, &str)] = &[
     ("tinderbox_runtime/marshal_json.py", include_str!("../../bootstraps/python/tinderbox_runtime/marshal_json.py")),
     ("tinderbox_runtime/module_times.py", include_str!("../../bootstraps/python/tinderbox_runtime/module_times.py")),
     ("tinderbox_runtime/resident.py", include_str!("../../bootstraps/python/tinderbox_runtime/resident.py")),
-    ("tinderbox_runtime/sdk_models.py", include_str!("../../bootstraps/python/tinderbox_runtime/sdk_models.py")),
+    ("tinderbox_runtime/sdk_ahead.py", include_str!("../../bootstraps/python/tinderbox_runtime/sdk_ahead.py")),
     ("tinderbox_runtime/serve.py", include_str!("../../bootstraps/python/tinderbox_runtime/serve.py")),
     ("tinderbox_runtime/sink.py", include_str!("../../bootstraps/python/tinderbox_runtime/sink.py")),
     ("tinderbox_runtime/snapshot.py", include_str!("../../bootstraps/python/tinderbox_runtime/snapshot.py")),

@@ -1,17 +1,18 @@
 """The AWS SDK that comes with the runtime, loaded before it is known for which function; and who may have it so.
 
     an init of a version loads boto3 of the runtime's own --> READY says so --> later environments of the version find it loaded,
-    and makes clients of these services                                         and the models of these services read
+    and makes clients of some services                                          and the models of these services read
 
 What is loaded is found before what a package brings under the same name. So a function whose package or layers have loaded a module
 that the SDK's folder or the standard library has, too, says nothing: its environments load everything themselves.
 """
 
+import contextlib
 import json
 import os
 import sys
 
-from tinderbox_runtime import sdk_models
+from tinderbox_runtime import sdk_ahead
 
 NAME = "boto3"
 # Before the name of a service: its models, too.
@@ -21,18 +22,19 @@ NAMES_MAX = 8
 VARIABLE = "_TINDERBOX_RESIDENT"
 FOLDERS = ("/var/task/", "/opt/")
 
-_models_ahead = None
+_loader = None
 
 
 def load():
     """Loads what the server asks for. (Functions with variables that it may read meanwhile never come to this process.)"""
-    global _models_ahead
+    global _loader
     names = os.environ.pop(VARIABLE, "").split()
     if NAME in names:
         import boto3.s3.inject  # noqa: F401  (what clients and resources of S3 load when they are made, and nothing else does)
 
         services = [name[len(MODELS) :] for name in names if name.startswith(MODELS)]
-        _models_ahead = sdk_models.read_ahead(services) if services else None
+        with contextlib.suppress(Exception):  # a botocore that we do not know: making a client takes as long as ever
+            _loader = sdk_ahead.prepare(services) if services else None
 
 
 def _sdk_folder():
@@ -58,7 +60,7 @@ def used():
                 continue
             if name in standard or _is_in(sdk, name):
                 return b""
-        services = sdk_models.services_read(_models_ahead)
+        services = sdk_ahead.services_read(_loader)
         names = [NAME, *(MODELS + service for service in services)]
         return json.dumps(names if len(names) <= NAMES_MAX else [NAME]).encode()
     except Exception:
