@@ -1,14 +1,21 @@
 //! Many environments of one function at once, from none.
 
-use std::time::Instant;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
+use super::cold::{command, interpreter};
 use super::load::{Connection, Seen};
 use super::server::{HOLD, Language, Tinderbox};
 
-/// `count` calls at the same moment to a function that holds each environment for a while, so that each needs its own.
+/// How many bare processes start at the same time: as many environments as the server starts at once.
+const STARTING: usize = 4;
+
+/// `count` calls at the same moment to a function that holds each environment for a while, so that each needs its own;
+/// beside as many bare processes that stay, for a machine takes longer for a process when the others have not ended.
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
 pub(crate) async fn measure(tinderbox: &Tinderbox, language: Language, count: usize) -> anyhow::Result<Value> {
     let target = tinderbox.deploy_slow(&format!("burst-{}", language.name()), language).await?;
@@ -16,6 +23,7 @@ pub(crate) async fn measure(tinderbox: &Tinderbox, language: Language, count: us
     for _ in 0..count {
         open.push(Connection::open(&target).await?);
     }
+    let bare = bare(language, count).await?.as_secs_f64();
     let started = Instant::now();
     let calls: Vec<_> = open
         .into_iter()
@@ -40,5 +48,34 @@ pub(crate) async fn measure(tinderbox: &Tinderbox, language: Language, count: us
         "runs after, p50 ms": p50,
         "runs after, p99 ms": p99,
         "environments per second": (seen.latencies.len() as f64) / elapsed,
+        "bare processes that stay, per second": count as f64 / bare,
+        "ratio per second (environments / bare processes)": seen.latencies.len() as f64 / elapsed / (count as f64 / bare),
     }))
+}
+
+/// How long it takes until so many bare processes have said a line and stay.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's own time")]
+async fn bare(language: Language, count: usize) -> anyhow::Result<Duration> {
+    let (program, source) = match language {
+        Language::Node => ("node".to_owned(), ["-e", "console.log(1); setInterval(() => {}, 1e6)"]),
+        Language::Python => (interpreter().await?, ["-c", "import time; print(1, flush=True); time.sleep(1e6)"]),
+    };
+    let started = Instant::now();
+    let (mut starting, mut stay) = (std::collections::VecDeque::new(), Vec::new());
+    for n in 0..count + STARTING {
+        if n >= STARTING {
+            let mut process: tokio::process::Child = starting.pop_front().context("one is starting")?;
+            let output = process.stdout.take().context("its output is a pipe")?;
+            BufReader::new(output).lines().next_line().await?.context("a bare process ended")?;
+            stay.push(process);
+        }
+        if n < count {
+            starting.push_back(command(&program, &source).stdout(Stdio::piped()).kill_on_drop(true).spawn()?);
+        }
+    }
+    let elapsed = started.elapsed();
+    for mut process in stay {
+        process.kill().await?;
+    }
+    Ok(elapsed)
 }

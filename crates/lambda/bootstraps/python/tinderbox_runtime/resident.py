@@ -7,12 +7,10 @@ What is loaded is found before what a package brings under the same name. So a f
 that the SDK's folder or the standard library has, too, says nothing: its environments load everything themselves.
 """
 
-import contextlib
-import json
 import os
 import sys
 
-from tinderbox_runtime import sdk_ahead
+# All else is loaded where it is needed: what boots for one function pays for it in its cold start.
 
 NAME = "boto3"
 # Before the name of a service: its models, too.
@@ -32,9 +30,13 @@ def load():
     if NAME in names:
         import boto3.s3.inject  # noqa: F401  (what clients and resources of S3 load when they are made, and nothing else does)
 
+        from tinderbox_runtime import sdk_ahead
+
         services = [name[len(MODELS) :] for name in names if name.startswith(MODELS)]
-        with contextlib.suppress(Exception):  # a botocore that we do not know: making a client takes as long as ever
+        try:
             _loader = sdk_ahead.prepare(services) if services else None
+        except Exception:
+            pass  # a botocore that we do not know: making a client takes as long as ever
 
 
 def _sdk_folder():
@@ -60,6 +62,10 @@ def used():
                 continue
             if name in standard or _is_in(sdk, name):
                 return b""
+        import json
+
+        from tinderbox_runtime import sdk_ahead
+
         services = sdk_ahead.services_read(_loader)
         names = [NAME, *(MODELS + service for service in services)]
         return json.dumps(names if len(names) <= NAMES_MAX else [NAME]).encode()
