@@ -6,6 +6,7 @@
 //!             └─ race ─┬─ another invocation gives one back (hand-over, unfrozen)► warm
 //!                      └─ a start slot and memory ──────────────────────────────► cold
 //!                           └ no memory: without the slot, idle ones end side by side
+//!                             (later, one that has long been idle for the next start)
 //!   give back ─┬─ somebody waits: hand over
 //!              └─ nobody: keep, freeze after a moment, stop after long idleness
 //! ```
@@ -20,6 +21,7 @@ mod rights;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -95,6 +97,8 @@ struct Shared {
     spares: Shelf,
     /// Places among those that let idle environments end for their memory.
     making_room: Semaphore,
+    /// True while memory is about to be made free for the next start.
+    makes_room_ahead: AtomicBool,
     /// Told when an environment comes to stand idle: whoever makes room looks again.
     idled: Notify,
     /// Environments whose end is under way.
@@ -121,6 +125,7 @@ impl Environments {
             starting_max: limits.starting_max,
             spares,
             making_room: Semaphore::new(limits.starting_max),
+            makes_room_ahead: AtomicBool::new(false),
             idled: Notify::new(),
             ending: watch::Sender::new(0),
             wait_max: limits.wait_max,

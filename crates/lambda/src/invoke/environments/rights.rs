@@ -2,6 +2,8 @@
 //! what lies idle ends for it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
@@ -10,6 +12,14 @@ use super::{EnvironmentKey, Environments};
 use crate::invoke::environment::Environment;
 use crate::invoke::shelves::Claim;
 use crate::invoke::{InvokeError, ThrottleReason};
+
+/// Room is made ahead for a start that takes at most this part of the budget: for others it would cost too much of what is kept.
+const AHEAD_PART_MAX: u32 = 16;
+/// What lay idle for less than this does not go for a start that nobody has asked for: where all that is kept is in use, each that
+/// goes comes back and has the next one go.
+const AHEAD_IDLE_MIN: Duration = Duration::from_secs(60);
+/// Room is made this long after a start: that has the machine to itself.
+const AHEAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// The right to start one environment: a place among those that start, and memory.
 pub(crate) struct StartRight {
@@ -86,6 +96,29 @@ impl Environments {
 
     /// Waits for a slot and memory without a bound of its own.
     pub(super) async fn start_right(&self, memory_mb: u32) -> Result<StartRight, InvokeError> {
+        let right = self.start_right_now(memory_mb).await;
+        self.make_room_ahead(memory_mb);
+        right
+    }
+
+    /// Sees to it that the next start of this size finds memory that is free, and waits for no end of another.
+    fn make_room_ahead(&self, memory_mb: u32) {
+        let missing = move |of: &Self| (memory_mb as usize).saturating_sub(of.0.memory.available_permits());
+        let is_small = memory_mb <= self.0.memory_budget_mb / AHEAD_PART_MAX;
+        if !is_small || missing(self) == 0 || self.0.makes_room_ahead.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (weak, clock) = (Arc::downgrade(&self.0), self.0.clock.clone());
+        drop(sys::task::spawn("room ahead", async move {
+            clock.sleep(AHEAD_PAUSE).await;
+            let Some(environments) = weak.upgrade().map(Self) else { return };
+            environments.0.makes_room_ahead.store(false, Ordering::Relaxed);
+            let victims = environments.take_least_recently_used(missing(&environments), AHEAD_IDLE_MIN);
+            environments.stop_all(victims).await;
+        }));
+    }
+
+    async fn start_right_now(&self, memory_mb: u32) -> Result<StartRight, InvokeError> {
         if let Some(right) = self.right_in_free(memory_mb).await? {
             return Ok(right);
         }
@@ -157,7 +190,7 @@ impl Environments {
                 continue;
             }
             let missing = (memory_mb as usize).saturating_sub(memory.available_permits());
-            let victims = self.take_least_recently_used(missing);
+            let victims = self.take_least_recently_used(missing, Duration::ZERO);
             if victims.is_empty() {
                 let in_row = async {
                     match wait {
@@ -177,16 +210,20 @@ impl Environments {
         }
     }
 
-    /// As many idle environments as have this much memory together, or all that may go.
+    /// As many idle environments as have this much memory together, or all that may go, of those that have lain idle for so long.
     #[expect(clippy::vec_box, reason = "they stand in boxes: what is moved is the boxes")]
-    fn take_least_recently_used(&self, missing_mb: usize) -> Vec<Box<Environment>> {
+    fn take_least_recently_used(&self, missing_mb: usize, idle_min: Duration) -> Vec<Box<Environment>> {
+        let now = self.0.clock.elapsed();
         let mut pools = self.0.pools.lock();
         let oldest = |pool: &Pool| pool.idle.first().map(|idle| idle.stamp);
         let Pools { by_key, kept, old, .. } = &mut *pools;
-        let spare = |key: &EnvironmentKey, pool: &Pool| pool.idle.len() > kept.get(key).copied().unwrap_or(0);
+        let may_go = |key: &EnvironmentKey, pool: &Pool| {
+            let lay_idle = pool.idle.first().is_some_and(|idle| now.saturating_sub(idle.since) >= idle_min);
+            lay_idle && pool.idle.len() > kept.get(key).copied().unwrap_or(0)
+        };
         let (mut taken, mut found_mb) = (Vec::new(), 0);
         while found_mb < missing_mb {
-            let pools = by_key.iter_mut().filter(|(key, pool)| spare(key, pool));
+            let pools = by_key.iter_mut().filter(|(key, pool)| may_go(key, pool));
             let Some((_, pool)) = pools.min_by_key(|(_, pool)| oldest(pool)) else { break };
             let idle = pool.idle.remove(0);
             forget(old, &idle);

@@ -217,3 +217,39 @@ async fn e3_environments_of_an_image_end_for_another_one_when_all_of_them_lie_id
     assert!(idle.idle().is_empty());
     assert_eq!(stage.answer(&function, "0").await, json!(0));
 }
+
+#[tokio::test]
+async fn room_for_the_next_start_is_made_ahead_of_what_has_long_been_idle() {
+    let clock = still_clock();
+    // What is being frozen when the clock jumps counts as idle from then on.
+    let freeze_after = Duration::from_secs(3_600);
+    let limits = InvokeLimits { memory_budget_mb: 16 * 128, freeze_after, ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { clock: clock.clone(), limits, ..Setting::default() }).await;
+    let orderly = "
+register(['SHUTDOWN'])
+say('heard', next_event()['shutdownReason'])
+";
+    for n in 0..16 {
+        // Those that have to go first say so.
+        let extensions: &[_] = if n < 3 { &[("agent", orderly)] } else { &[] };
+        let function = sized(128, with_extensions(&stage, ECHO, extensions));
+        assert_eq!(stage.answer(&function, "1").await, json!(1));
+    }
+    let later = async |passed: u64| {
+        clock.advance(Duration::from_secs(passed));
+        pause(Duration::from_millis(100)).await;
+    };
+    later(2).await;
+    assert_eq!(heard(&stage), 0, "all have been used a moment ago");
+    later(61).await;
+    assert_eq!(heard(&stage), 0, "nobody starts");
+    assert_eq!(stage.answer(&sized(128, stage.provided(ECHO)), "2").await, json!(2));
+    stage.until("there was no room for it", |stage| heard(stage) == 1).await;
+    later(2).await;
+    stage.until("room is made for the next", |stage| heard(stage) == 2).await;
+    // Which needs no other's; one environment at a time goes ahead of its time.
+    assert_eq!(stage.answer(&sized(128, stage.provided(ECHO)), "3").await, json!(3));
+    assert_eq!(heard(&stage), 2);
+    later(2).await;
+    stage.until("and for the one after that", |stage| heard(stage) == 3).await;
+}
