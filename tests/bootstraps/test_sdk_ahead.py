@@ -139,12 +139,19 @@ print(json.dumps([botocore.session.get_session().mine, "late" in os.environ["MIN
     assert result(source) == ["late", True]
 
 
-@pytest.mark.parametrize("first", [[], ["s3"]])
-def test_services_are_told_whoever_has_read_them(first):
-    source = f"""
-sessions = [session(), session()]
-for service in {first}: sessions[0].client(service)
-sessions[1].client("sqs")
-print(json.dumps([sdk_ahead.services_read(), sdk_ahead.services_read(loader)]))
+def test_services_are_told_by_who_has_read_their_models_or_keeps_a_client():
+    source = """
+import types
+told = [sdk_ahead.services_used(None, []), sdk_ahead.services_used(loader, [])]
+boto3.setup_default_session(region_name="us-east-1")
+boto3.client("sqs")
+told.append(sdk_ahead.services_used(None, []))
+boto3.DEFAULT_SESSION = None
+module = types.ModuleType("module")
+module.queue, module.number = session().client("sqs"), 1
+module.table = session().resource("dynamodb").Table("t")
+told.append(sdk_ahead.services_used(None, [module]))
+print(json.dumps(told))
 """
-    assert result(source) == [["dynamodb", "s3", "sqs"]] * 2
+    # The default session has got the loader that has read two.
+    assert result(source) == [[], ["dynamodb", "s3"], ["dynamodb", "s3", "sqs"], ["dynamodb", "sqs"]]

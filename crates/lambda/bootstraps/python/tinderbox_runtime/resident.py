@@ -56,18 +56,28 @@ def used():
         if module is None or module.__spec__.origin != f"{sdk}/{NAME}/__init__.py":
             return b""
         standard = sys.stdlib_module_names  # since Python 3.10
+        own = []
         for name, module in list(sys.modules.items()):
             origin = getattr(getattr(module, "__spec__", None), "origin", None)
-            if "." in name or not isinstance(origin, str) or not origin.startswith(FOLDERS):
+            if not isinstance(origin, str) or not origin.startswith(FOLDERS):
                 continue
-            if name in standard or _is_in(sdk, name):
+            if "." not in name and (name in standard or _is_in(sdk, name)):
                 return b""
-        import json
-
-        from tinderbox_runtime import sdk_ahead
-
-        services = sdk_ahead.services_read(_loader)
-        names = [NAME, *(MODELS + service for service in services)]
-        return json.dumps(names if len(names) <= NAMES_MAX else [NAME]).encode()
+            own.append(module)
+        return _with_services(own)
     except Exception:
         return b""  # whatever it is: it must not be what an init fails of
+
+
+def _with_services(modules):
+    """The SDK's name, and those of the services of which this init has made clients."""
+    import json
+
+    from tinderbox_runtime import sdk_ahead
+
+    try:
+        services = sdk_ahead.services_used(_loader, modules)
+    except Exception:
+        services = []  # an SDK that we do not know
+    names = [NAME, *(MODELS + service for service in services)]
+    return json.dumps(names if len(names) <= NAMES_MAX else [NAME]).encode()

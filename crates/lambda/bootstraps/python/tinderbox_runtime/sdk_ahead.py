@@ -9,7 +9,6 @@ Each is handed out once, so nobody shares anything that would not be shared othe
 
 import contextlib
 import functools
-import gc
 import os
 
 # The one variable that a session reads when it is made. It is read anew when the session is handed out.
@@ -103,11 +102,19 @@ def _answer_once(module, name, hand_out, fits):
     setattr(module, name, answer)
 
 
-def services_read(ahead=None):
-    """Services whose models were read, by the loader that read ahead or by any that came after it."""
-    from botocore.loaders import Loader
+def services_used(loader, modules):
+    """Services of which the default session, or the one that got this loader, has read the models, or of which one of these modules
+    keeps a client. Others are not looked for: that would take long in a process with many objects."""
+    import boto3
+    from boto3.resources.base import ServiceResource
+    from botocore.client import BaseClient
 
-    loaders = [one for one in (ahead, *gc.get_referrers(Loader)) if type(one) is Loader]
+    loaders = (loader, getattr(boto3.DEFAULT_SESSION, "_loader", None))
     # What a loader keeps is named (method, service, kind, …).
-    reads = [name for one in loaders for name in list(getattr(one, "_cache", ())) if name[0] == "load_service_model"]
-    return sorted({name[1] for name in reads if name[2] == "service-2"})
+    names = (name for one in loaders for name in list(getattr(one, "_cache", ())))
+    services = {name[1] for name in names if name[0] == "load_service_model" and name[2] == "service-2"}
+    for value in (value for module in modules for value in list(vars(module).values())):
+        client = value.meta.client if isinstance(value, ServiceResource) else value
+        if isinstance(client, BaseClient):
+            services.add(client.meta.service_model.service_name)
+    return sorted(services)
