@@ -23,8 +23,18 @@ BOTO3 = {
     "index.py": "import time, boto3, made_up_helper\n\ndef handler(event, context):\n    time.sleep(0.3)\n"
     "    return [boto3.who, boto3.early, made_up_helper.who]\n"
 }
+LOADS_BOTO3 = """
+import sys, time
+early = "boto3" in sys.modules
+import boto3
+
+def handler(event, context):
+    time.sleep(0.3)
+    return ["the host", early]
+"""
 MODELS = """
-import time
+import sys, time
+early = "boto3" in sys.modules
 import botocore.loaders
 reads, load_file = [], botocore.loaders.JSONFileLoader.load_file
 
@@ -44,7 +54,7 @@ def handler(event, context):
     fresh = [session.client("s3"), session.resource("dynamodb").meta.client]
     models = [[client.meta.service_model._service_description for client in some] for some in (clients, fresh)]
     paths = [session._session.get_component("data_loader").search_paths for session in (boto3.DEFAULT_SESSION, session)]
-    return ["the host", not at_init, len(reads) > len(at_init), models[0] == models[1], paths[0] == paths[1]]
+    return ["the host", not at_init, len(reads) > len(at_init), models[0] == models[1], paths[0] == paths[1], early]
 """
 KINDS = {
     "require": (NODE, COMMONJS, "node_modules/@aws-sdk/client-s3/index.js", NODE_SDK),
@@ -120,7 +130,20 @@ def test_later_environments_find_the_models_of_their_services_read(new_server):
     answers = [function.result(), *some_early(function)]
     assert answers[0][1] is False, "of a version that nobody has seen nothing is known"
     # Nothing differs from what a session reads itself, as every session but the first does.
-    assert all(answer[2:] == [True, True, True] for answer in answers)
+    assert all(answer[2:5] == [True, True, True] for answer in answers)
+
+
+def test_where_none_stands_by_with_all_that_a_version_loads_one_with_most_of_it_serves(new_server):
+    server = new_server("--idle-s", "1", env={"PYTHONPATH": str(Path(boto3.__file__).parents[1])})
+    some_early(Function(server, package({"index.py": LOADS_BOTO3}), PYTHON))
+    function, give_up = Function(server, package({"index.py": MODELS}), PYTHON), time.monotonic() + WAIT_S
+    answers = []
+    # One stands by with the models, so the second of two has boto3 alone.
+    while not any(early and not has_models for _, has_models, *_, early in answers):
+        assert time.monotonic() < give_up, f"boto3 alone never served: {answers}"
+        answers = at_once(function, 2)
+        time.sleep(2)  # both are let go
+    assert all(answer[2:5] == [True, True, True] for answer in answers)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -58,7 +58,7 @@ def _make_session_ahead(module):
         return  # another botocore than those that we know
 
     def ingredients():
-        return module.Session, list(BUILTIN_HANDLERS), list(botocore._INITIALIZERS)
+        return module.Session, list(BUILTIN_HANDLERS), list(getattr(botocore, "_INITIALIZERS", ()))  # since 1.24
 
     now = ingredients()
 
