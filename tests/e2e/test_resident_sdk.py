@@ -9,6 +9,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from blackbox.botocore_reads import WATCH
 from blackbox.functions import NODE, PYTHON, WAIT_S, Function, package
 from blackbox.server import target_folder
 
@@ -32,19 +33,10 @@ def handler(event, context):
     time.sleep(0.3)
     return ["the host", early]
 """
-MODELS = """
+MODELS = f"""
 import sys, time
 early = "boto3" in sys.modules
-import botocore.loaders
-reads, load_file = [], botocore.loaders.JSONFileLoader.load_file
-
-def watched(self, path):
-    data = load_file(self, path)
-    reads.extend([] if data is None else [path])
-    return data
-
-botocore.loaders.JSONFileLoader.load_file = watched
-import boto3
+{WATCH}import boto3
 clients = [boto3.client("s3"), boto3.resource("dynamodb").meta.client]
 at_init = list(reads)
 

@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -60,19 +61,15 @@ async fn bare(language: Language, count: usize) -> anyhow::Result<Duration> {
         Language::Node => ("node".to_owned(), ["-e", "console.log(1); setInterval(() => {}, 1e6)"]),
         Language::Python => (interpreter().await?, ["-c", "import time; print(1, flush=True); time.sleep(1e6)"]),
     };
+    let start = async || {
+        let mut process = command(&program, &source).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let output = process.stdout.take().context("its output is a pipe")?;
+        BufReader::new(output).lines().next_line().await?.context("a bare process ended")?;
+        anyhow::Ok(process)
+    };
     let started = Instant::now();
-    let (mut starting, mut stay) = (std::collections::VecDeque::new(), Vec::new());
-    for n in 0..count + STARTING {
-        if n >= STARTING {
-            let mut process: tokio::process::Child = starting.pop_front().context("one is starting")?;
-            let output = process.stdout.take().context("its output is a pipe")?;
-            BufReader::new(output).lines().next_line().await?.context("a bare process ended")?;
-            stay.push(process);
-        }
-        if n < count {
-            starting.push_back(command(&program, &source).stdout(Stdio::piped()).kill_on_drop(true).spawn()?);
-        }
-    }
+    let starting = stream::iter(0..count).map(|_| start()).buffer_unordered(STARTING);
+    let stay: Vec<_> = starting.try_collect().await?;
     let elapsed = started.elapsed();
     for mut process in stay {
         process.kill().await?;

@@ -31,9 +31,7 @@ use crate::runtimes::{LaunchPlan, Runtimes};
 const BOOT_MAX: Duration = Duration::from_secs(60);
 /// What one stem is taken to need, in MB: measured, with what its children of the page cache share left out.
 const STEM_MB: u32 = 24;
-/// The same of one that has loaded parts of an SDK.
-const RESIDENT_STEM_MB: u32 = 64;
-/// Kinds with an SDK, of which one each is always held: together half of the usual memory for all stems.
+/// Kinds with an SDK, of which one each is always held: together half of the usual memory for all stems, seldom more.
 const RESIDENT_KINDS_MAX: usize = 4;
 /// Versions of which it is remembered what they load.
 const VERSIONS_MAX: usize = 10_000;
@@ -71,7 +69,7 @@ impl Kind for Generic {
     }
 
     fn memory_mb(&self) -> u32 {
-        if self.resident.is_empty() { STEM_MB } else { RESIDENT_STEM_MB }
+        if self.resident.is_empty() { STEM_MB } else { self.resident.memory_mb() }
     }
 
     /// A function that is called once in an hour starts cold each time: what it needs stands by then, too.
