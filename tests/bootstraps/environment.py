@@ -56,14 +56,14 @@ def request_id(number):
 class Environment:
     """Starts the bootstrap with descriptor 3 as channel and 4 as log pipe, as the sandbox does."""
 
-    def __init__(self, language, folder, files, handler, generic=False, **env):
+    def __init__(self, language, folder, files, handler, generic=False, boot=(), **env):
         for name, text in files.items():
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         ours, theirs = socket.socketpair()
         logs, logs_in = os.pipe()
-        fixed = {"PATH": os.environ["PATH"], "_TINDERBOX_CHANNEL_FD": "3", "_LAMBDA_TELEMETRY_LOG_FD": "4"}
+        fixed = {"PATH": os.environ["PATH"], "_TINDERBOX_CHANNEL_FD": "3", "_LAMBDA_TELEMETRY_LOG_FD": "4", **dict(boot)}
         own = {
             "_HANDLER": handler,
             "LAMBDA_TASK_ROOT": str(folder),
@@ -92,7 +92,8 @@ class Environment:
         self.channel, self.logs, self.invokes, self.loading = ours, logs, 0, None
         if generic:
             standby = self._frame()
-            assert standby == Frame("STANDBY", "", b""), (standby, self.finish())
+            assert standby.kind == "STANDBY", (standby, self.finish())
+            self.lacks = standby.body.decode()
             payload = bytes((ASSIGN,)) + json.dumps({"environment": own}).encode()
             self.channel.sendall(struct.pack(">I", len(payload)) + payload)
 

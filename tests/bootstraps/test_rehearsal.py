@@ -1,6 +1,7 @@
 """A generic runtime rehearses a cold start before it knows its function: nothing of that may be seen by the function."""
 
-from environment import Environment
+import pytest
+from environment import Environment, Frame
 
 NODE_SEES = """
 const fs = require('fs');
@@ -44,6 +45,7 @@ def seen(language, source, folder, generic):
     name = "index.js" if language == "node" else "index.py"
     environment = Environment(language, folder, {name: source}, "index.handler", generic=generic)
     try:
+        assert not generic or environment.lacks == ""
         return environment.ready().result({"a": 1})
     finally:
         environment.close()
@@ -54,6 +56,23 @@ def test_node_sees_the_same_with_and_without(tmp_path):
     # The ES module loader of node keeps descriptors of its own once it has loaded one.
     assert abs(own.pop("descriptors") - generic.pop("descriptors")) <= 2
     assert own == generic and own["request"] is False
+
+
+@pytest.mark.parametrize("names, lacks", [("boto3", ""), ("boto3 boto3/s3", "ImportError: cannot import name 'session' from 'botocore'")])
+def test_a_python_that_cannot_make_ready_what_it_was_asked_for_says_why_and_serves(tmp_path, names, lacks):
+    for file in ("boto3/__init__.py", "boto3/s3/__init__.py", "boto3/s3/inject.py", "botocore/__init__.py"):
+        path = tmp_path / "sdk" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    boot = {"_TINDERBOX_RESIDENT": names, "PYTHONPATH": str(tmp_path / "sdk")}
+    source = "import boto3\ndef handler(event, context):\n    return event"
+    environment = Environment("python", tmp_path, {"index.py": source}, "index.handler", generic=True, boot=boot)
+    try:
+        assert environment.lacks.partition(" (")[0] == lacks
+        assert environment.receive() == Frame("READY", "", b'["boto3"]')
+        assert environment.result({"a": 1}) == {"a": 1}
+    finally:
+        environment.close()
 
 
 def test_python_sees_the_same_with_and_without(tmp_path):

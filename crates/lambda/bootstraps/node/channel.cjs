@@ -11,7 +11,7 @@
 //                       7 CHUNK       36 bytes request id, bytes of an answer that streams; RESPONSE (empty) or ERROR ends it
 //                       8 HEAD        36 bytes request id, content type of an answer that streams
 //   server -> runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
-//   runtime -> server  17 STANDBY     empty: a generic runtime is up and knows no function
+//   runtime -> server  17 STANDBY     empty (Python: or why it has not all that it was to load): a generic runtime is up and knows no function
 //                      18 to 21       what Python's hooks of SnapStart need; node has none
 //   runtime -> server  22 GIVEN       before READY: what this init was asked for beside itself
 //

@@ -12,7 +12,7 @@
 //!                      7 CHUNK       36 bytes request id │ bytes of an answer that streams; RESPONSE (empty) or ERROR end it
 //!                      8 HEAD        36 bytes request id │ content type of an answer that streams
 //!   server → runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
-//!   runtime → server  17 STANDBY     nothing; a generic runtime is up and knows no function
+//!   runtime → server  17 STANDBY     nothing, or why it has not all that it was to load; a generic runtime is up and knows no function
 //!   server → runtime  18 RESTORE     nothing; a suspended environment is about to be used
 //!   runtime → server  19 SUSPENDED   nothing; in READY's place: something is to be done once more before the first INVOKE
 //!                     20 RESTORED    nothing; it is done
@@ -64,7 +64,9 @@ pub(crate) enum Frame {
         used: Bytes,
     },
     Loading,
-    Standby,
+    Standby {
+        lacks: Bytes,
+    },
     Response {
         request_id: String,
         body: Bytes,
@@ -209,7 +211,7 @@ pub(crate) fn decode(
         6 | 17 | 19 | 20 if !payload.is_empty() => Err(FrameError::Malformed),
         2 => Ok(Some(Frame::Ready { used: payload })),
         6 => Ok(Some(Frame::Loading)),
-        17 => Ok(Some(Frame::Standby)),
+        17 => Ok(Some(Frame::Standby { lacks: payload })),
         19 => Ok(Some(Frame::Suspended)),
         20 => Ok(Some(Frame::Restored)),
         21 => Ok(Some(Frame::RestoreError { json: payload })),
@@ -246,7 +248,7 @@ mod tests {
         let (kind, payload) = match frame {
             Frame::Ready { used } => (2, used.to_vec()),
             Frame::Loading => (6, Vec::new()),
-            Frame::Standby => (17, Vec::new()),
+            Frame::Standby { lacks } => (17, lacks.to_vec()),
             Frame::Suspended => (19, Vec::new()),
             Frame::Restored => (20, Vec::new()),
             Frame::RestoreError { json } => (21, json.to_vec()),
@@ -269,7 +271,7 @@ mod tests {
         prop_oneof![
             body().prop_map(|used| Frame::Ready { used }),
             proptest::strategy::Just(Frame::Loading),
-            proptest::strategy::Just(Frame::Standby),
+            body().prop_map(|lacks| Frame::Standby { lacks }),
             proptest::strategy::Just(Frame::Suspended),
             proptest::strategy::Just(Frame::Restored),
             body().prop_map(|json| Frame::RestoreError { json }),

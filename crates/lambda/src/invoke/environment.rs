@@ -577,7 +577,7 @@ async fn listen(line: &mut Line, extensions: &Extensions, awaited: Awaited) -> H
 
 pub(super) fn name_of(said: &Said) -> &'static str {
     match said {
-        Said::Standby => "STANDBY",
+        Said::Standby { .. } => "STANDBY",
         Said::Loading => "LOADING",
         Said::Ready { .. } => "READY",
         Said::InitError(_) => "INIT_ERROR",

@@ -15,8 +15,8 @@ use super::{PayloadLimits, StreamPart, StreamSink};
 /// What the runtime said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
-    /// A generic runtime is up and knows no function.
-    Standby,
+    /// A generic runtime is up and knows no function. Why it has not all that it was to load; empty where it has.
+    Standby { lacks: Bytes },
     /// It is up and begins to load the function's code.
     Loading,
     /// Init is done. It has loaded this of the runtime's AWS SDK, in JSON; empty where nothing is said.
@@ -274,7 +274,7 @@ impl FrameLine {
         match frame {
             Frame::Ready { used } => Said::Ready { used },
             Frame::Loading => Said::Loading,
-            Frame::Standby => Said::Standby,
+            Frame::Standby { lacks } => Said::Standby { lacks },
             Frame::Response { body, .. } if body.len() > self.limits.sync_bytes => self.too_large(),
             Frame::Response { request_id, body } => Said::Response { request_id, body },
             Frame::Error { request_id, json } => Said::Error { request_id, json },

@@ -203,7 +203,13 @@ impl Shared {
         let channel = sandbox.take_channel().ok_or("no channel")?;
         let mut line = FrameLine::new(channel, self.payloads);
         match line.listen().await {
-            Said::Standby => Ok(Stem { sandbox, line }),
+            Said::Standby { lacks } => {
+                if !lacks.is_empty() {
+                    let (kind, lacks) = (kind.description(), String::from_utf8_lossy(&lacks));
+                    tracing::info!(kind, %lacks, "a runtime stands by without all that it was to load");
+                }
+                Ok(Stem { sandbox, line })
+            }
             other => Err(format!("it said {other:?}; its end: {:?}", sandbox.exited().await)),
         }
     }

@@ -9,7 +9,7 @@ runtime -> server   2 READY       JSON [name]: what init has loaded of the runti
                     5 INIT_ERROR  error JSON
                     6 LOADING     empty: the bootstrap is up and begins to load the user's code
 server -> runtime  16 ASSIGN      JSON {"environment": {name: value}}: the function of a generic runtime
-runtime -> server  17 STANDBY     empty: a generic runtime is up and knows no function
+runtime -> server  17 STANDBY     empty, or why it has not all that it was to load: a generic runtime is up and knows no function
 server -> runtime  18 RESTORE     empty: a suspended environment is about to be used
 runtime -> server  19 SUSPENDED   empty: init is done, and something is to be done once more before the first INVOKE
                    20 RESTORED    empty: it is done

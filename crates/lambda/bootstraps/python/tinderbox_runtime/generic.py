@@ -66,9 +66,9 @@ def settle():
 def main():
     rehearse()
     channel = frames.Channel(int(os.environ.pop("_TINDERBOX_CHANNEL_FD", "3")))
-    resident.load()
+    lacks = resident.load()
     settle()
-    channel.send(frames.STANDBY, "", b"")
+    channel.send(frames.STANDBY, "", lacks.encode())
     assignment = channel.assignment()
     if assignment is None:
         sys.exit(0)

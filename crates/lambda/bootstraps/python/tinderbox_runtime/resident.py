@@ -18,13 +18,16 @@ MODELS = "boto3/"
 # Names in all; whoever makes clients of more services says of none.
 NAMES_MAX = 8
 VARIABLE = "_TINDERBOX_RESIDENT"
+# Characters of what is said about an SDK that we do not know.
+LACKS_MAX = 300
 FOLDERS = ("/var/task/", "/opt/")
 
 _loader = None
 
 
 def load():
-    """Loads what the server asks for. (Functions with variables that it may read meanwhile never come to this process.)"""
+    """Loads what the server asks for; answers why something of it is not ready, or an empty text. (Functions with variables that it may
+    read meanwhile never come to this process.)"""
     global _loader
     names = os.environ.pop(VARIABLE, "").split()
     if NAME in names:
@@ -35,8 +38,9 @@ def load():
         services = [name[len(MODELS) :] for name in names if name.startswith(MODELS)]
         try:
             _loader = sdk_ahead.prepare(services) if services else None
-        except Exception:
-            pass  # a botocore that we do not know: making a client takes as long as ever
+        except Exception as error:  # a botocore that we do not know: making a client takes as long as ever
+            return f"{type(error).__name__}: {error}"[:LACKS_MAX]
+    return ""
 
 
 def _sdk_folder():
