@@ -30,8 +30,8 @@ use super::stream::{CHUNK_BYTES_MAX, HEAD_BYTES_MAX};
 use super::{PayloadLimits, StreamSink};
 
 const REQUEST_ID_BYTES: usize = 36;
-/// Of what READY says.
-const USED_BYTES_MAX: usize = 4 << 10;
+/// Of what READY or STANDBY says.
+const SAID_BYTES_MAX: usize = 4 << 10;
 
 /// What the runtime learns beside the event. Absent fields are left out of the JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -192,7 +192,7 @@ pub(crate) fn decode(
         Some(&kind @ 7) if length > part_bytes_max(CHUNK_BYTES_MAX) => {
             return Err(FrameError::PartTooLong { kind, length });
         }
-        Some(&kind @ 2) if length > 1 + USED_BYTES_MAX => return Err(FrameError::PartTooLong { kind, length }),
+        Some(&kind @ (2 | 17)) if length > 1 + SAID_BYTES_MAX => return Err(FrameError::PartTooLong { kind, length }),
         Some(&kind @ 8) if length > part_bytes_max(HEAD_BYTES_MAX) => {
             return Err(FrameError::PartTooLong { kind, length });
         }
@@ -208,7 +208,7 @@ pub(crate) fn decode(
     let kind = buffer.get_u8();
     let mut payload = buffer.split_to(length - 1).freeze();
     match kind {
-        6 | 17 | 19 | 20 if !payload.is_empty() => Err(FrameError::Malformed),
+        6 | 19 | 20 if !payload.is_empty() => Err(FrameError::Malformed),
         2 => Ok(Some(Frame::Ready { used: payload })),
         6 => Ok(Some(Frame::Loading)),
         17 => Ok(Some(Frame::Standby { lacks: payload })),
@@ -334,7 +334,9 @@ mod tests {
 
     #[test]
     fn a_part_of_a_stream_and_a_long_list_are_refused_by_their_length_before_they_are_buffered() {
-        for (kind, max) in [(7, 37 + CHUNK_BYTES_MAX), (8, 37 + HEAD_BYTES_MAX), (2, 1 + USED_BYTES_MAX)] {
+        for (kind, max) in
+            [(7, 37 + CHUNK_BYTES_MAX), (8, 37 + HEAD_BYTES_MAX), (2, 1 + SAID_BYTES_MAX), (17, 1 + SAID_BYTES_MAX)]
+        {
             for (length, expected) in
                 [(max, Ok(None)), (max + 1, Err(FrameError::PartTooLong { kind, length: max + 1 }))]
             {
