@@ -32,6 +32,7 @@ mod environment;
 mod environments;
 pub mod error;
 mod extensions;
+mod foresight;
 mod host;
 mod image;
 pub mod init_run;
@@ -90,6 +91,7 @@ use code_caches::CodeCaches;
 use counted::none_left;
 use egress::{Egress, WayOut};
 use environments::Environments;
+use foresight::Foresight;
 use slots::Slots;
 use spares::Spares;
 use stems::Stems;
@@ -227,7 +229,7 @@ pub struct InvokeLimits {
     pub memory_budget_mb: u32,
     /// Memory that runtimes started ahead may take together, in MB, by estimate; 0 for none.
     pub stem_memory_mb: u32,
-    /// Sum of the configured memory of environments that are initialised ahead (SnapStart), in MB, out of
+    /// Sum of the configured memory of environments that are initialised ahead ([`spares`]), in MB, out of
     /// `memory_budget_mb`; 0 for none.
     pub spare_memory_mb: u32,
     /// The init phase, before it is killed and run again within the first invocation (AWS: 10 s).
@@ -327,6 +329,7 @@ struct Shared {
     provisioned: provisioned::Wanted,
     stems: Stems,
     spares: Spares,
+    foresight: Foresight,
     way_out: WayOut,
     /// Invocations that run now.
     in_flight: watch::Sender<usize>,
@@ -348,6 +351,7 @@ impl Invoker {
             provisioned: provisioned::Wanted::default(),
             stems: Stems::start(&limits, &clock, &launcher, &runtimes),
             spares,
+            foresight: Foresight::new(clock.clone()),
             way_out: WayOut::new(limits.egress.clone(), clock.clone()),
             in_flight: watch::Sender::new(0),
             hosts: watch::Sender::new(0),
@@ -394,7 +398,6 @@ impl Invoker {
     /// Ends the environments of a function (of one version, or of all) after a change or a deletion: idle ones now,
     /// those in use when they have answered.
     pub async fn retire(&self, function_arn: &str, version: Option<&str>) {
-        drop(self.0.spares.shelf.remove(|key| key.is_of(function_arn, version)));
         self.0.slots.retire(|key| key.is_of(function_arn, version));
         self.0.environments.retire(function_arn, version).await;
     }

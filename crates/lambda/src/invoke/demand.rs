@@ -1,7 +1,7 @@
 //! How many runtimes of one kind to hold ready: a pure policy, driven by what was taken.
 
-/// Most that are held ready, whatever the demand.
-const TARGET_MAX: usize = 32;
+/// Most that are held ready of what nobody bounds otherwise, whatever the demand.
+pub(crate) const TARGET_MAX: usize = 32;
 
 /// Follows the demand for one kind of runtime.
 ///
@@ -10,6 +10,7 @@ const TARGET_MAX: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Demand {
     floor: usize,
+    most: usize,
     target: usize,
     /// Fewest that lay ready since the last period began.
     low: usize,
@@ -21,9 +22,15 @@ impl Demand {
     /// Periods without a take after which nothing but the floor is kept.
     const QUIET_PERIODS: u32 = 15;
 
-    /// Demand for a kind that is wanted now; `floor` is kept even when nobody asks for long.
-    pub(crate) fn new(floor: usize) -> Self {
-        Self { floor, target: floor.max(1), low: 0, quiet_periods: 0, taken: false }
+    /// Demand for a kind that is wanted now; `floor` is kept even when nobody asks for long, and never more than `most`.
+    pub(crate) fn new(floor: usize, most: usize) -> Self {
+        Self { floor, most, target: floor.max(1), low: 0, quiet_periods: 0, taken: false }
+    }
+
+    /// One will be asked for, as far as anybody can tell.
+    pub(crate) fn expect(&mut self) {
+        self.taken = true;
+        self.target = self.target.max(1);
     }
 
     /// How many to hold ready.
@@ -39,12 +46,12 @@ impl Demand {
                 self.low = self.low.min(left);
                 // The last one: the next may come before another is ready.
                 if left == 0 {
-                    self.target = self.target.max(2);
+                    self.target = self.target.max(2).min(self.most);
                 }
             }
             None => {
                 self.low = 0;
-                self.target = (self.target * 2).clamp(1, TARGET_MAX);
+                self.target = (self.target * 2).clamp(1, self.most);
             }
         }
     }
@@ -68,7 +75,7 @@ mod tests {
 
     #[test]
     fn misses_double_the_target_up_to_a_bound() {
-        let mut demand = Demand::new(1);
+        let mut demand = Demand::new(1, TARGET_MAX);
         let targets: Vec<usize> = (0..7)
             .map(|_| {
                 demand.take(None);
@@ -80,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_lies_untouched_goes_by_halves_and_the_floor_stays() {
-        let mut demand = Demand::new(1);
+        let mut demand = Demand::new(1, TARGET_MAX);
         (0..4).for_each(|_| demand.take(None));
         let mut targets = Vec::new();
         for _ in 0..8 {
@@ -93,7 +100,7 @@ mod tests {
     #[test]
     fn a_kind_that_nobody_wants_any_more_is_given_up_unless_it_has_a_floor() {
         for floor in [0, 1] {
-            let mut demand = Demand::new(floor);
+            let mut demand = Demand::new(floor, TARGET_MAX);
             demand.take(Some(0));
             for _ in 0..=Demand::QUIET_PERIODS {
                 demand.period(1);
@@ -102,19 +109,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_expected_is_held_for_as_long_as_what_was_taken() {
+        let mut demand = Demand::new(0, TARGET_MAX);
+        for periods in [1, Demand::QUIET_PERIODS] {
+            (0..=periods).for_each(|_| demand.period(0));
+            demand.expect();
+            assert_eq!(demand.target(), 1);
+        }
+        (0..Demand::QUIET_PERIODS).for_each(|_| demand.period(1));
+        assert_eq!(demand.target(), 1);
+        demand.period(1);
+        assert_eq!(demand.target(), 0);
+    }
+
     proptest! {
         /// Whatever happens, the target stays in its bounds, and takes that always find enough never raise it past two.
         #[test]
-        fn targets_are_bounded(floor in 0usize..2, steps in proptest::collection::vec(any::<(u8, u8)>(), 0..300)) {
-            let mut demand = Demand::new(floor);
+        fn targets_are_bounded(floor in 0usize..2, most in 1usize..40, steps in proptest::collection::vec(any::<(u8, u8)>(), 0..300)) {
+            let mut demand = Demand::new(floor, most);
             let mut missed = false;
             for (kind, amount) in steps {
-                match kind % 3 {
+                match kind % 4 {
                     0 => demand.take(Some(usize::from(amount))),
                     1 => { demand.take(None); missed = true; }
+                    2 => demand.expect(),
                     _ => demand.period(usize::from(amount)),
                 }
-                assert!((floor..=TARGET_MAX).contains(&demand.target()));
+                assert!((floor..=most).contains(&demand.target()));
                 assert!(missed || demand.target() <= 2);
             }
         }

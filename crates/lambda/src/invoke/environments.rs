@@ -376,7 +376,16 @@ impl Environments {
         }
     }
 
-    /// Stops the idle environments of a function (of one version, or of all), and those in use when they are done.
+    /// Does something for the environments of a key, unless it was retired meanwhile. Nothing of it may ask for environments.
+    pub(crate) fn unless_retired(&self, key: &EnvironmentKey, act: impl FnOnce()) {
+        let pools = self.0.pools.lock();
+        if pools.by_key.contains_key(key) {
+            act();
+        }
+    }
+
+    /// Stops the idle environments of a function (of one version, or of all), and those in use when they are done. None is
+    /// initialised ahead any more.
     pub(crate) async fn retire(&self, arn: &str, version: Option<&str>) {
         let gone: Vec<Pool> = {
             let mut pools = self.0.pools.lock();
@@ -385,6 +394,7 @@ impl Environments {
             gone.iter().flat_map(|pool| &pool.idle).for_each(|idle| forget(old, idle));
             gone
         };
+        drop(self.0.spares.remove(|key| key.is_of(arn, version)));
         self.stop_all(gone.into_iter().flat_map(|pool| pool.idle).map(|idle| idle.environment)).await;
     }
 

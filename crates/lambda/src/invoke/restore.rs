@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use sys::Timestamp;
+use trace::Attribute;
 
 use super::ending::Ending;
 use super::environment::{Environment, NotRestored};
@@ -22,7 +23,8 @@ use crate::FunctionVersion;
 const RESTORE_MAX: Duration = Duration::from_secs(10);
 
 impl Run {
-    /// A spare that has become an environment which can take an event; `None` when it has ended meanwhile.
+    /// A spare that has become an environment which can take an event, after its restore phase where it has SnapStart; `None` when
+    /// it has ended meanwhile.
     pub(super) async fn restored(
         &mut self,
         mut environment: Box<Environment>,
@@ -37,6 +39,12 @@ impl Run {
         if let Err(error) = environment.thaw().await {
             tracing::warn!(environment = environment.id, %error, "a spare cannot be thawed");
             return Ok(None);
+        }
+        if !self.function.snap_start {
+            let initialised_ahead = ("initialised_ahead", Attribute::Boolean(true));
+            self.spans.phase_for("thaw", began, shared.clock.elapsed() - start, initialised_ahead);
+            self.initialised_ahead = true;
+            return Ok(Some(environment));
         }
         self.restore(environment, began, start).await
     }

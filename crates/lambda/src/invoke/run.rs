@@ -52,6 +52,8 @@ pub(super) struct Run {
     image: Option<ImageRoot>,
     init: Option<Duration>,
     pub(super) restore: Option<Restore>,
+    /// It took an environment without SnapStart whose init nobody waited for.
+    pub(super) initialised_ahead: bool,
     /// The environment of the last attempt ended before it heard of its restore.
     pub(super) never_restored: bool,
     /// Monotonic moment of the `START` record: the function's time runs.
@@ -100,6 +102,7 @@ impl Run {
                     image: None,
                     init: None,
                     restore: None,
+                    initialised_ahead: false,
                     never_restored: false,
                     started: None,
                     early: (!invocation.wants_log).then_some(early),
@@ -144,7 +147,7 @@ impl Run {
         for _ in 0..ATTEMPTS_MAX {
             // Each environment writes its own START, and the function's time starts anew.
             (self.started, self.cold, self.init, self.restore) = (None, None, None, None);
-            self.never_restored = false;
+            (self.initialised_ahead, self.never_restored) = (false, false);
             let began = clock.now();
             let spare = || invoker.0.spares.take(&self.function);
             let (checkout, busy) = environments.checkout(&self.key, self.function.memory_mb, spare).await?;
@@ -236,6 +239,7 @@ impl Run {
         let ending = match first {
             Ok(initialised) => {
                 self.initialised(timings, initialised);
+                invoker.foresee(&self.function, &self.key, initialised.user_init);
                 self.init = Some(initialised.runtime_init + initialised.user_init);
                 drop(slot);
                 return self.ready(environment).await;
@@ -473,6 +477,11 @@ impl Run {
         }
     }
 
+    /// Whether no other invocation has been in its environment.
+    fn is_first_of_environment(&self) -> bool {
+        self.cold.is_some() || self.restore.is_some() || self.initialised_ahead
+    }
+
     fn attributes(&self, outcome: &InvokeOutcome) -> Vec<(String, Attribute)> {
         let report = &outcome.report;
         let integer = |number: u64| Attribute::Integer(i64::try_from(number).unwrap_or(i64::MAX));
@@ -480,7 +489,7 @@ impl Run {
             ("function_arn", Attribute::Text(self.function.arn.clone())),
             ("version", Attribute::Text(self.function.version.clone())),
             ("request_id", Attribute::Text(self.invocation.request_id.clone())),
-            ("cold", Attribute::Boolean(self.cold.is_some() || self.restore.is_some())),
+            ("cold", Attribute::Boolean(self.is_first_of_environment())),
             ("memory_mb", integer(u64::from(report.memory_mb))),
             ("max_memory_mb", integer(u64::from(report.max_memory_mb))),
             ("billed_ms", integer(report.billed_ms)),

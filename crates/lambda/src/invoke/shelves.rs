@@ -14,7 +14,7 @@ use sys::Clock;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::demand::Demand;
+use super::demand::{Demand, TARGET_MAX};
 
 /// Nothing is begun this soon after a take: the taker needs the machine.
 const QUIET: Duration = Duration::from_millis(20);
@@ -46,6 +46,11 @@ pub(super) trait Kind: Clone {
 
     /// How many are held ready though nobody asks for long, once one was asked for.
     fn floor(&self) -> usize;
+
+    /// Most that are held ready, whatever the demand.
+    fn most(&self) -> usize {
+        TARGET_MAX
+    }
 
     /// For the operator's log.
     fn description(&self) -> String;
@@ -192,8 +197,14 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         self.wake.notify_one();
     }
 
-    /// The same, among at most `max` kinds whose keys fit: those that were not used for longest are held no more. Returns what
-    /// has to go.
+    /// Has one of `kind` made, for somebody who is expected to take it; where its floor is 0, none any more once nobody has for long.
+    pub(super) fn expect(&self, kind: &K) {
+        self.with_shelf(kind, kind.floor(), |shelf| shelf.demand.expect());
+        self.wake.notify_one();
+    }
+
+    /// Holds the floor of `kind` ready, among at most `max` kinds whose keys fit: those that were not used for longest are held no
+    /// more. Returns what has to go.
     #[must_use = "what has to go is let go"]
     pub(super) fn hold_among(&self, kind: &K, max: usize, fits: impl Fn(&K::Key) -> bool) -> Vec<S> {
         if self.are_closed() || self.with_shelf(kind, kind.floor(), |_| ()).is_none() {
@@ -326,7 +337,7 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         }
         let shelf = shelves.entry(key).or_insert_with(|| Shelf {
             kind: kind.clone(),
-            demand: Demand::new(floor),
+            demand: Demand::new(floor, kind.most()),
             ready: Vec::new(),
             making: 0,
             not_before: Duration::ZERO,
@@ -451,11 +462,13 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
             }
             *period_at = now + PERIOD;
         }
-        for shelf in self.shelves.lock().values_mut() {
+        let mut shelves = self.shelves.lock();
+        for shelf in shelves.values_mut() {
             shelf.ready.retain(S::is_alive);
             shelf.demand.period(shelf.ready.len());
             shelf.ready.truncate(shelf.demand.target());
         }
+        shelves.retain(|_, shelf| shelf.demand.target() > 0 || shelf.count() > 0);
     }
 }
 

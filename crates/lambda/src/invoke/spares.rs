@@ -1,8 +1,8 @@
-//! Spares: environments of published versions with SnapStart that have run their init ahead of demand and stand frozen
-//! (ADR 0016).
+//! Spares: environments that have run their init ahead of demand and stand frozen. Published versions with SnapStart have them by
+//! the control plane's word (ADR 0016), others where their cold starts are slow and not rare (foresight.rs, ADR 0025).
 //!
 //! ```text
-//!   publish ─▶ optimise: init, freeze ─▶ shelf ──take──▶ thaw, restore (restore.rs) ─▶ serves, as every other
+//!   publish ─▶ optimise: init, freeze ─▶ shelf ──take──▶ thaw, of SnapStart restore (restore.rs) ─▶ serves, as every other
 //!                                         ▲  │ memory is needed, not used for long, keys expire soon: dropped
 //!              demand ─▶ init, freeze ────┘
 //!                        when nobody has just taken one, and a start slot and memory are left over
@@ -20,6 +20,7 @@ use sys::Clock;
 use sys::task::{CancellationToken, DropGuard};
 
 use super::ending::Ending;
+use super::demand::TARGET_MAX;
 use super::environment::Environment;
 use super::environments::{EnvironmentKey, StartRight};
 use super::log_records::InitPhase;
@@ -36,6 +37,9 @@ const INIT_MAX: Duration = Duration::from_secs(130);
 /// What has not run its init after this long waits for something more than it computes: others may start meanwhile.
 const PLACE_MAX: Duration = Duration::from_secs(10);
 
+/// Spares of one version for which nobody has asked.
+const UNASKED_MAX: usize = 4;
+
 /// A version whose environments are initialised ahead.
 #[derive(Clone, Debug)]
 pub(super) struct Version(pub(super) Arc<FunctionVersion>);
@@ -44,16 +48,22 @@ impl Kind for Version {
     type Key = EnvironmentKey;
 
     fn key(&self) -> Option<EnvironmentKey> {
-        // Nobody knows yet for which tenant it would be.
-        (self.0.snap_start && !self.0.per_tenant).then(|| EnvironmentKey::of(&self.0, None))
+        // Nobody knows yet for which tenant it would be; and what serves several events at once is there from the start.
+        (!self.0.per_tenant && self.0.managed.is_none()).then(|| EnvironmentKey::of(&self.0, None))
     }
 
     fn memory_mb(&self) -> u32 {
         self.0.memory_mb
     }
 
+    /// What nobody asked to hold is held as long as somebody takes it.
     fn floor(&self) -> usize {
-        1
+        usize::from(self.0.snap_start)
+    }
+
+    /// After a burst all its environments lie idle: there is little left to expect.
+    fn most(&self) -> usize {
+        if self.0.snap_start { TARGET_MAX } else { UNASKED_MAX }
     }
 
     fn description(&self) -> String {
@@ -121,8 +131,8 @@ impl Spares {
 
     /// One of a version, if it is initialised ahead and one stands by.
     pub(super) fn take(&self, function: &Arc<FunctionVersion>) -> Option<Box<Environment>> {
-        // Of what was deleted meanwhile none are made again: who holds them is said by the control plane.
-        if function.snap_start { self.shelf.take_held(&Version(Arc::clone(function))) } else { None }
+        // Of what was deleted meanwhile none are made again.
+        self.shelf.take_held(&Version(Arc::clone(function)))
     }
 
     /// Puts back one that was taken and is as it was.
@@ -236,12 +246,14 @@ impl Invoker {
             })?;
         let start = clock.elapsed();
         let (initialised, held) =
-            environment.initialise_with(InitPhase::Init, init_max(function), (slot, place), PLACE_MAX).await;
+            environment.initialise_with(InitPhase::Init, self.init_max(function), (slot, place), PLACE_MAX).await;
         drop(held);
-        let status = initialised.as_ref().map_or_else(Ending::init_status, |_| Status::Answered);
-        let record =
-            environment.logs.platform.init_report(InitPhase::Init, clock.elapsed() - start, &status, clock.now());
-        environment.logs.write(record);
+        if function.snap_start || initialised.is_err() {
+            let status = initialised.as_ref().map_or_else(Ending::init_status, |_| Status::Answered);
+            let took = clock.elapsed() - start;
+            let record = environment.logs.platform.init_report(InitPhase::Init, took, &status, clock.now());
+            environment.logs.write(record);
+        }
         // Whoever takes it reads the log from the restore on: init was nobody's.
         drop(environment.logs.take_tail());
         initialised.map_err(|ending| match self.0.shutdown.is_cancelled() {

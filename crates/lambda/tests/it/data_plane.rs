@@ -1,5 +1,6 @@
 //! The data plane with real sandboxes and real processes.
 
+mod ahead;
 mod code_cache;
 mod egress;
 mod endpoint;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lambda::{FunctionVersion, Invocation};
+use lambda::{FunctionVersion, Invocation, InvokeLimits};
 use serde_json::json;
 
 use super::stage::{Setting, Stage, json, pause, still_clock, text};
@@ -116,7 +116,9 @@ while True:
 
 #[tokio::test]
 async fn the_answer_does_not_wait_for_extensions_and_the_report_does() {
-    let stage = Stage::new().await;
+    // Environments are counted: those that somebody has called.
+    let limits = InvokeLimits { spare_memory_mb: 0, ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, ..Setting::default() }).await;
     let agent = "
 register(['INVOKE'])
 while True:

@@ -29,7 +29,9 @@ async fn many(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_concurrent_invocations_of_one_function_all_succeed() {
-    let stage = Arc::new(Stage::new().await);
+    // Those that are initialised ahead would be made by nobody's cold start.
+    let limits = InvokeLimits { spare_memory_mb: 0, ..InvokeLimits::default() };
+    let stage = Arc::new(Stage::with(Setting { limits, ..Setting::default() }).await);
     let function = stage.provided("serve(lambda event, headers: time.sleep(0.05))");
     let outcomes = many(&stage, &function, 200, "{}").await;
     for outcome in &outcomes {

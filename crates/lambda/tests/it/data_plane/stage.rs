@@ -242,9 +242,12 @@ impl Stage {
 
     /// Spans of a trace, by name.
     pub(crate) async fn span_names(&self, context: &TraceContext) -> Vec<String> {
+        self.spans(context).await.into_iter().map(|span| span.name).collect()
+    }
+
+    pub(crate) async fn spans(&self, context: &TraceContext) -> Vec<trace::Span> {
         self.recorder.flush().await.unwrap();
-        let spans = self.store.spans(&context.trace_id).await.unwrap();
-        spans.into_iter().map(|span| span.name).collect()
+        self.store.spans(&context.trace_id).await.unwrap()
     }
 
     /// Waits until `condition` holds; panics after a time that no machine needs.
