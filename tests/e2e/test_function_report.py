@@ -60,7 +60,7 @@ def test_dependencies_of_python(server, deploy):
     function = deploy(package(files), PYTHON)
     found = json.loads(report(server, function.name, "--json").stdout)
     assert packages(found)["heavy"]["ownMs"] >= 50 and packages(found)["heavy"]["origin"] == "package"
-    assert found["coldStarts"] == {"tracesRead": found["coldStarts"]["tracesRead"], "count": 0, "restored": 0, "terms": []}
+    assert found["coldStarts"] == {"tracesRead": found["coldStarts"]["tracesRead"], "count": 0, "initialisedAhead": 0, "terms": []}
     assert found["bundle"] == {"unavailable": "for nodejs* only."}
 
 

@@ -1,7 +1,7 @@
 //! Cold starts of functions whose own init is the most of it: the AWS SDK for node, boto3.
 //!
 //! The first cold start of a version makes the cache of compiled code that later ones use (ADR 0021), so both are told
-//! apart. Beside them, in turn: a bare start of the language, and the same file loaded by a bare process of it.
+//! apart; and those that find an environment which was initialised ahead (ADR 0025), as later ones do. Beside them, in turn: a bare start of the language, and the same file loaded by a bare process of it.
 
 mod package;
 
@@ -20,10 +20,13 @@ use package::Package;
 
 /// Functions of the same package: each has one first cold start.
 const FUNCTIONS: usize = 5;
-/// An idle environment is let go after the server's shortest time, one second; a function's turn comes later than that.
-const SERVER: [&str; 2] = ["--idle-s", "1"];
+/// An idle environment is let go after the server's shortest time, one second; a function's turn comes later than that. A quarter of
+/// the memory is for what is initialised ahead: one of each function.
+const SERVER: [&str; 4] = ["--idle-s", "1", "--memory-mb", "65536"];
 /// Pause before each cold start: what is held ready is there again.
 const PAUSE: Duration = Duration::from_millis(150);
+/// In an environment that is older than this when it gets its first event, init ran before anybody called.
+const AHEAD_MIN_MS: u64 = 100;
 /// How often a call may find the environment of the last one still there.
 const TRIES: usize = 10;
 
@@ -33,6 +36,7 @@ struct Figures {
     urls: Vec<Target>,
     first: Vec<f64>,
     later: Vec<f64>,
+    ahead: Vec<f64>,
     bare: Vec<f64>,
     loaded: Vec<f64>,
 }
@@ -50,33 +54,42 @@ pub(super) async fn compare(binary: &Path, packages: &Packages, count: usize, ra
             tinderbox.api().create(&name, settings, &package.zip).await?;
             urls.push(tinderbox.api().url(&name).await?);
         }
-        all.push(Figures { package, urls, first: vec![], later: vec![], bare: vec![], loaded: vec![] });
+        all.push(Figures { package, urls, first: vec![], later: vec![], ahead: vec![], bare: vec![], loaded: vec![] });
     }
     let python = cold::interpreter().await?;
     for round in 0..FUNCTIONS + count {
         for figures in &mut all {
             figures.bare.push(bare(figures.package.language, &python).await?);
-            let latency = cold_call(&figures.urls[round % FUNCTIONS]).await?;
-            if round < FUNCTIONS { &mut figures.first } else { &mut figures.later }.push(latency);
+            let call = cold_call(&figures.urls[round % FUNCTIONS]).await?;
+            let of_its_kind = match call.initialised_ahead {
+                true => &mut figures.ahead,
+                false if round < FUNCTIONS => &mut figures.first,
+                false => &mut figures.later,
+            };
+            of_its_kind.push(call.latency_ms);
             figures.loaded.push(loaded(&figures.package, &python).await?);
         }
     }
     Ok(all.iter().map(|figures| figures.row(raw)).collect())
 }
 
-/// A call that is the first of its environment, in milliseconds: the handler answers which of its calls it is.
-async fn cold_call(target: &Target) -> anyhow::Result<f64> {
+/// A call that is the first of its environment.
+struct ColdCall {
+    latency_ms: f64,
+    initialised_ahead: bool,
+}
+
+/// The handler answers which of its calls it is, and how long after init it came.
+async fn cold_call(target: &Target) -> anyhow::Result<ColdCall> {
     for _ in 0..TRIES {
         sys::Clock::system().sleep(PAUSE).await;
         let answer = Connection::open(target).await?.fetch().await?;
-        if answer.body == "call 1" {
-            return Ok(answer.whole.as_secs_f64() * 1e3);
+        let body = String::from_utf8_lossy(&answer.body);
+        if let Some(age_ms) = body.strip_prefix("call 1 after ").and_then(|rest| rest.strip_suffix(" ms")) {
+            let initialised_ahead = age_ms.parse::<u64>()? >= AHEAD_MIN_MS;
+            return Ok(ColdCall { latency_ms: answer.whole.as_secs_f64() * 1e3, initialised_ahead });
         }
-        ensure!(
-            answer.body.starts_with(b"call "),
-            "not the handler's answer: {}",
-            String::from_utf8_lossy(&answer.body)
-        );
+        ensure!(body.starts_with("call "), "not the handler's answer: {body}");
         // Longer than an idle environment is kept.
         sys::Clock::system().sleep(Duration::from_secs(2)).await;
     }
@@ -116,25 +129,32 @@ impl Figures {
         };
         let mut row = json!({
             "what": format!(
-                "cold {}: call through the function URL beside `{bare_name}`, {} first and {} later cold starts, in turn",
-                self.package.title, self.first.len(), self.later.len()
+                "cold {}: call through the function URL beside `{bare_name}`, {} first and {} later cold starts, and {} that found an \
+                 environment initialised ahead, in turn",
+                self.package.title, self.first.len(), self.later.len(), self.ahead.len()
             ),
             "file with the handler, KiB": self.package.handler_kib,
             "of which before node 22 no compiled code is kept": self.package.compiled_anew_before_22,
             "package, zipped, KiB": self.package.zip.len() / 1_024,
-            "first of a version (makes the code cache), p50 ms": percentile(&self.first, 0.5),
-            "later of the version, p50 ms": percentile(&self.later, 0.5),
-            "later of the version, p90 ms": percentile(&self.later, 0.9),
-            "later of the version, p99 ms": percentile(&self.later, 0.99),
             "bare process, p50 ms": bare,
             "bare process that loads the same file, p50 ms": percentile(&self.loaded, 0.5),
-            "ratio p50 (first / bare process)": percentile(&self.first, 0.5) / bare,
-            "ratio p50 (later / bare process)": percentile(&self.later, 0.5) / bare,
-            "ratio p50 (later / bare that loads the same)": percentile(&self.later, 0.5) / percentile(&self.loaded, 0.5),
         });
+        let kinds = [
+            ("first of a version (makes the code cache)", &self.first),
+            ("later of the version", &self.later),
+            ("initialised ahead", &self.ahead),
+        ];
+        for (kind, latencies) in kinds.into_iter().filter(|(_, latencies)| !latencies.is_empty()) {
+            let p50 = percentile(latencies, 0.5);
+            row[format!("{kind}: p50 ms")] = json!(p50);
+            row[format!("{kind}: p99 ms")] = json!(percentile(latencies, 0.99));
+            row[format!("{kind}: ratio p50 / bare process")] = json!(p50 / bare);
+            row[format!("{kind}: ratio p50 / bare that loads the same")] = json!(p50 / percentile(&self.loaded, 0.5));
+            if raw {
+                row[format!("{kind}: ms")] = json!(latencies);
+            }
+        }
         if raw {
-            row["first, ms"] = json!(self.first);
-            row["later, ms"] = json!(self.later);
             row["bare processes, ms"] = json!(self.bare);
             row["bare processes that load the same, ms"] = json!(self.loaded);
         }

@@ -17,17 +17,19 @@ const BOTO3: [&str; 1] = ["boto3==1.44.5"];
 
 const NODE: &str = "\
 const clients = [new S3Client({}), new DynamoDBClient({})];
+const loaded = Date.now();
 let calls = 0;
-exports.handler = async () => ({ statusCode: 200, body: clients.length && `call ${++calls}` });
+exports.handler = async () => ({ statusCode: 200, body: clients.length && `call ${++calls} after ${Date.now() - loaded} ms` });
 ";
 const PYTHON: &str = "\
-import boto3
+import boto3, time
 client = boto3.client('s3', region_name='us-east-1')
+loaded = time.time()
 calls = 0
 def handler(event, context):
     global calls
     calls += 1
-    return {'statusCode': 200, 'body': client and f'call {calls}'}
+    return {'statusCode': 200, 'body': client and f'call {calls} after {int((time.time() - loaded) * 1e3)} ms'}
 ";
 
 /// One package: its files in a folder, and zipped.

@@ -52,6 +52,11 @@ pub(super) trait Kind: Clone {
         TARGET_MAX
     }
 
+    /// Whether what stands by of others, used longer ago, goes for the first one of these.
+    fn displaces(&self) -> bool {
+        true
+    }
+
     /// For the operator's log.
     fn description(&self) -> String;
 }
@@ -405,7 +410,9 @@ impl<K: Kind, S: Standing> Shelves<K, S> {
         }
         // One that has none and was used lately takes the place of one that was not: once it can be made, or what goes for it
         // would be made again at once.
-        let empty = shelves.iter().filter(|(_, shelf)| may(shelf) && !fits(shelf) && shelf.count() == 0);
+        let empty = shelves
+            .iter()
+            .filter(|(_, shelf)| may(shelf) && !fits(shelf) && shelf.count() == 0 && shelf.kind.displaces());
         let Some((key, shelf)) = empty.max_by_key(|(_, shelf)| shelf.used_at) else { return Next::Wait(later) };
         let (key, kind, used_at) = (key.clone(), shelf.kind.clone(), shelf.used_at);
         let missing_mb = u64::from(kind.memory_mb()) - free_mb;

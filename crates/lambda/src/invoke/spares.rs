@@ -19,8 +19,8 @@ use std::time::Duration;
 use sys::Clock;
 use sys::task::{CancellationToken, DropGuard};
 
-use super::ending::Ending;
 use super::demand::TARGET_MAX;
+use super::ending::Ending;
 use super::environment::Environment;
 use super::environments::{EnvironmentKey, StartRight};
 use super::log_records::InitPhase;
@@ -64,6 +64,11 @@ impl Kind for Version {
     /// After a burst all its environments lie idle: there is little left to expect.
     fn most(&self) -> usize {
         if self.0.snap_start { TARGET_MAX } else { UNASKED_MAX }
+    }
+
+    /// Where more versions are called in turn than have room, each would go just before it is wanted.
+    fn displaces(&self) -> bool {
+        self.0.snap_start
     }
 
     fn description(&self) -> String {

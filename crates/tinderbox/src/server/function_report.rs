@@ -171,7 +171,7 @@ struct Found {
     traces: usize,
     starts: Vec<ColdStart>,
     /// Those that took an environment which was initialised ahead.
-    restored: usize,
+    initialised_ahead: usize,
 }
 
 fn cold_starts(traces: &[Vec<Span>], function: &FunctionVersion) -> Found {
@@ -192,7 +192,7 @@ fn cold_starts(traces: &[Vec<Span>], function: &FunctionVersion) -> Found {
                 (Some(code_download), Some(sandbox_start), Some(runtime_init), Some(user_init)) => {
                     found.starts.push(ColdStart { code_download, sandbox_start, runtime_init, user_init });
                 }
-                _ => found.restored += 1,
+                _ => found.initialised_ahead += 1,
             }
         }
     }
@@ -208,7 +208,7 @@ fn report(function: &FunctionVersion, found: &Found, inits: &Inits) -> Value {
         "coldStarts": {
             "tracesRead": found.traces,
             "count": found.starts.len(),
-            "restored": found.restored,
+            "initialisedAhead": found.initialised_ahead,
             "terms": terms(&found.starts),
         },
         "inits": { "count": inits.plain.len(), "terms": terms(&inits.plain) },

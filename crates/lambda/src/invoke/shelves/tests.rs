@@ -33,6 +33,10 @@ impl Kind for Plan {
         usize::from(self.name.starts_with("kept"))
     }
 
+    fn displaces(&self) -> bool {
+        !self.name.starts_with("modest")
+    }
+
     fn description(&self) -> String {
         self.name.to_owned()
     }
@@ -156,8 +160,9 @@ async fn one_that_has_none_takes_the_place_of_one_that_was_used_longer_ago() {
     assert!(shelves.take(&kinds[0]).is_none());
     pass(&clock, Duration::from_secs(1), || ()).await;
     assert_eq!(counts(&shelves), [1, 0, 1]);
-    // What never fits displaces nobody either.
+    // What never fits displaces nobody either, nor does what takes only what is left.
     assert!(shelves.take(&Plan { name: "kept huge", memory_mb: 10_000 }).is_none());
+    assert!(shelves.take(&Plan { name: "modest", memory_mb: 240 }).is_none());
     pass(&clock, Duration::from_secs(300), || ()).await;
     assert_eq!(counts(&shelves), [1, 0, 1]);
 }

@@ -21,8 +21,8 @@ pub(crate) async fn run(client: &Client, function: &str, print: Print) -> anyhow
         "\nCOLD STARTS  {} in the newest {} traces{}; milliseconds",
         cold["count"],
         cold["tracesRead"],
-        match cold["restored"].as_u64() {
-            Some(restored) if restored > 0 => format!(", and {restored} that took an environment initialised ahead"),
+        match cold["initialisedAhead"].as_u64() {
+            Some(ahead) if ahead > 0 => format!(", and {ahead} that took an environment initialised ahead"),
             _ => String::new(),
         }
     ));
