@@ -395,6 +395,11 @@ impl Invoker {
         outcome.unwrap_or_else(|| Err(InvokeError::Unavailable { cause: cause.to_owned() }))
     }
 
+    /// Holds one of a runtime ready from now on, where it can stand by. Returns at once.
+    pub fn expect_runtime(&self, identifier: &str) {
+        self.0.stems.hold(&self.0.runtimes, identifier);
+    }
+
     /// Ends the environments of a function (of one version, or of all) after a change or a deletion: idle ones now,
     /// those in use when they have answered.
     pub async fn retire(&self, function_arn: &str, version: Option<&str>) {

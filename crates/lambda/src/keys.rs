@@ -202,6 +202,11 @@ pub(crate) fn all_with_packages() -> [KeyRange; 3] {
     [FUNCTION, VERSION, LAYER].map(|ordinal| subspace(&elements(ordinal, &[])))
 }
 
+/// What is unpublished of all functions of all accounts.
+pub(crate) fn all_functions() -> KeyRange {
+    subspace(&elements(FUNCTION, &[]))
+}
+
 /// All published versions of all functions of all accounts.
 pub(crate) fn all_versions() -> KeyRange {
     subspace(&elements(VERSION, &[]))

@@ -18,6 +18,7 @@ pub(crate) mod listing;
 pub(crate) mod permissions;
 pub(crate) mod provisioned;
 pub(crate) mod runtime_settings;
+mod runtimes_in_use;
 pub(crate) mod settings;
 pub(crate) mod snap_start;
 pub(crate) mod tags;

@@ -15,6 +15,9 @@ pub trait DataPlane: Send + Sync + 'static {
     /// When this host has nothing that runs it.
     fn resolve(&self, runtime: &str) -> Result<Resolved, MissingRuntime>;
 
+    /// A function with this runtime identifier is there: what its cold starts begin with may be made ready. Returns at once.
+    fn expect_runtime(&self, runtime: &str);
+
     /// Runs a function.
     fn invoke(
         &self,
@@ -68,6 +71,10 @@ pub struct NodePlane {
 impl DataPlane for NodePlane {
     fn resolve(&self, runtime: &str) -> Result<Resolved, MissingRuntime> {
         self.runtimes.resolve(runtime)
+    }
+
+    fn expect_runtime(&self, runtime: &str) {
+        self.invoker.expect_runtime(runtime);
     }
 
     fn invoke(

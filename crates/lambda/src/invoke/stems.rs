@@ -72,9 +72,10 @@ impl Kind for Generic {
         if self.resident.is_empty() { STEM_MB } else { self.resident.memory_mb() }
     }
 
-    /// A function that is called once in an hour starts cold each time: what it needs stands by then, too.
+    /// A function that is called once in an hour starts cold each time: what it needs stands by then, too. There are no more kinds than
+    /// runtimes on this host, and [`RESIDENT_KINDS_MAX`].
     fn floor(&self) -> usize {
-        usize::from(!self.resident.is_empty())
+        1
     }
 
     fn description(&self) -> String {
@@ -100,7 +101,7 @@ struct Shared {
 }
 
 impl Stems {
-    /// Starts holding the newest runtime of each language ready. Must be called inside a tokio runtime.
+    /// Starts holding the newest runtime of each language ready, for whoever comes first. Must be called inside a tokio runtime.
     pub(super) fn start(limits: &InvokeLimits, clock: &Clock, launcher: &Launcher, runtimes: &Runtimes) -> Self {
         let isolated = launcher.isolation() == Isolation::Process;
         let budget_mb = if isolated { limits.stem_memory_mb } else { 0 };
@@ -119,10 +120,7 @@ impl Stems {
             return stems;
         }
         for identifier in runtimes.newest() {
-            // A generic runtime depends on no package.
-            if let Ok(plan) = runtimes.plan(&identifier, std::path::Path::new("/")) {
-                shared.shelves.hold(&Generic { plan, resident: Resident::default() });
-            }
+            stems.hold(runtimes, &identifier);
         }
         drop(sys::task::spawn("stems", async move {
             loop {
@@ -133,6 +131,16 @@ impl Stems {
             }
         }));
         stems
+    }
+
+    /// Holds one of a runtime ready from now on; nothing of what does not stand by.
+    pub(super) fn hold(&self, runtimes: &Runtimes, identifier: &str) {
+        // A generic runtime depends on no package.
+        if !self.shared.shelves.are_closed()
+            && let Ok(plan) = runtimes.plan(identifier, std::path::Path::new("/"))
+        {
+            self.shared.shelves.hold(&Generic { plan, resident: Resident::default() });
+        }
     }
 
     /// A stem of the runtime that `plan` starts, if one stands by; with what the `version` is known to load, where it can be.

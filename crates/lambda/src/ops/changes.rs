@@ -260,6 +260,7 @@ pub(crate) async fn update_configuration(
         })
         .await?;
     lambda.plane.retire(&name.arn(&cx), Some(LATEST.to_owned())).await;
+    lambda.plane.expect_runtime(&changed.runtime);
     Ok(configuration(&lambda, &cx, &name.name, LATEST, changed))
 }
 

@@ -124,6 +124,7 @@ pub(crate) async fn create(
     }
     match stored? {
         Some((version, record)) => {
+            lambda.plane.expect_runtime(&record.runtime);
             lambda.optimise(&cx, &name, &version, &record);
             // Of a version that is published with it the answer has the number, but the function's own ARN, unlike
             // UpdateFunctionCode's.

@@ -280,6 +280,20 @@ async fn update_function_configuration_changes_what_is_named_only() {
 }
 
 #[tokio::test]
+async fn the_runtimes_of_functions_stand_by_from_their_creation_on_and_after_a_restart() {
+    let stage = Stage::new().await;
+    stage.create("f", json!({ "Runtime": "python3.12" })).await.expect(201);
+    stage.create("bad", json!({ "Runtime": "python3.13", "Timeout": 901 })).await.error();
+    stage.create("g", json!({ "Runtime": "nodejs22.x" })).await.expect(201);
+    stage.call("PUT", &format!("{}/configuration", path("g")), &[], r#"{"Runtime":"nodejs20.x"}"#).await.expect(200);
+    assert_eq!(std::mem::take(&mut *stage.script.expected.lock()), ["python3.12", "nodejs22.x", "nodejs20.x"]);
+    stage.create("h", json!({ "Runtime": "nodejs20.x" })).await.expect(201);
+    stage.script.expected.lock().clear();
+    stage.again().expect_runtimes().await.unwrap();
+    assert_eq!(*stage.script.expected.lock(), ["nodejs20.x", "python3.12"], "each once");
+}
+
+#[tokio::test]
 async fn i7_a_role_that_lambda_cannot_assume_is_refused_at_create_and_update() {
     let stage = Stage::new().await;
     let text = "The role defined for the function cannot be assumed by Lambda.".to_owned();

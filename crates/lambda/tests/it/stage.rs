@@ -31,6 +31,8 @@ pub(crate) const FUNCTIONS: &str = "/2015-03-31/functions";
 pub(crate) struct Script {
     pub(crate) invoked: Mutex<Vec<(Arc<FunctionVersion>, Invocation)>>,
     pub(crate) retired: Mutex<Vec<String>>,
+    /// Runtimes that are to stand by, in the order in which that was said.
+    pub(crate) expected: Mutex<Vec<String>>,
     /// By function: versions and how many environments of each are kept.
     pub(crate) provisioned: Mutex<BTreeMap<String, Vec<(String, u32)>>>,
     /// What the init of the next versions comes to, first come first served; the rest succeed.
@@ -62,6 +64,10 @@ impl DataPlane for Script {
             }
             _ => Err(MissingRuntime { remedy: format!("Install something for {runtime}.") }),
         }
+    }
+
+    fn expect_runtime(&self, runtime: &str) {
+        self.expected.lock().push(runtime.to_owned());
     }
 
     fn invoke(

@@ -235,6 +235,7 @@ async fn find_runtimes(
 async fn make_ready(lambda: &Lambda) -> anyhow::Result<()> {
     let swept = lambda.sweep_packages().await.context("packages of the past cannot be swept")?;
     tracing::info!(swept, "packages ready");
+    lambda.expect_runtimes().await.context("functions cannot be read")?;
     lambda.provision_all().await.context("provisioned concurrency cannot be read")?;
     lambda.optimise_all().await.context("versions with SnapStart cannot be read")
 }

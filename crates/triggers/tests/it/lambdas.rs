@@ -36,6 +36,8 @@ impl DataPlane for Plane {
         Ok(Resolved { family: Family::Node, version: Some(RuntimeVersion([24, 0, 0])), warning: None })
     }
 
+    fn expect_runtime(&self, _runtime: &str) {}
+
     fn invoke(
         &self,
         function: Arc<FunctionVersion>,

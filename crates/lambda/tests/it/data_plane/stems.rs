@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lambda::EnvironmentVariables;
 use lambda::invoke::InvokeLimits;
+use lambda::runtimes::{Family, RuntimeVersion};
 use serde_json::json;
 
 use super::stage::{Setting, Stage, json, text};
@@ -82,14 +83,35 @@ async fn l12_a_stem_becomes_the_environment_of_one_function() {
 
 /// The identifier of the newest host runtime of a language: those are held ready from the start.
 fn newest(stage: &Stage, like: &str) -> String {
-    let family =
-        if like.starts_with("node") { lambda::runtimes::Family::Node } else { lambda::runtimes::Family::Python };
+    let family = if like.starts_with("node") { Family::Node } else { Family::Python };
     let found = stage.runtimes.found();
     let (_, version, _) = found.iter().find(|(found, ..)| *found == family).expect("the host has it");
+    identifier(family, version)
+}
+
+fn identifier(family: Family, version: &RuntimeVersion) -> String {
     let version = version.to_string();
     let mut parts = version.split('.');
     let (major, minor) = (parts.next().unwrap(), parts.next().unwrap());
-    if like.starts_with("node") { format!("nodejs{major}.x") } else { format!("python{major}.{minor}") }
+    if family == Family::Node { format!("nodejs{major}.x") } else { format!("python{major}.{minor}") }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stands_by_of_each_runtime_that_is_in_use() {
+    let stage = Stage::new().await;
+    standing_by(&stage, 2).await;
+    let found = stage.runtimes.found();
+    let identifiers: BTreeSet<String> = found.iter().map(|(family, version, _)| identifier(*family, version)).collect();
+    for other in ["provided.al2023", "java21", ""] {
+        stage.invoker.expect_runtime(other);
+    }
+    // As often as functions with it are made.
+    for identifier in identifiers.iter().chain(&identifiers) {
+        stage.invoker.expect_runtime(identifier);
+    }
+    standing_by(&stage, identifiers.len()).await;
+    super::stage::pause(Duration::from_millis(500)).await;
+    assert_eq!(stage.invoker.standing_by(), identifiers.len(), "{identifiers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
