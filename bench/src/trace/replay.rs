@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lambda::invoke::keep_alive::{Gaps, KeepAlive};
+use lambda::invoke::keep_alive::{History, KeepAlive};
 use sys::Rng;
 
 use super::input::Function;
@@ -45,10 +45,9 @@ struct Idle {
 /// Replays one function.
 pub(crate) fn function(function: &Function, policy: &Policy, rng: &Rng) -> Kept {
     let mut kept = Kept { functions: 1, ..Kept::default() };
-    let mut gaps = Gaps::default();
+    let mut history = History::default();
     let mut idle: Vec<Idle> = Vec::new();
     let mut idle_s = 0.0;
-    let mut let_go_since: Option<Duration> = None;
     for at in moments(&function.per_minute, rng) {
         kept.invocations += 1;
         // Those whose time has come are gone.
@@ -56,7 +55,7 @@ pub(crate) fn function(function: &Function, policy: &Policy, rng: &Rng) -> Kept 
             let lives = environment.until > at;
             if !lives {
                 idle_s += (environment.until - environment.since).as_secs_f64();
-                let_go_since = let_go_since.max(Some(environment.since));
+                history.let_go(environment.since);
             }
             lives
         });
@@ -67,22 +66,17 @@ pub(crate) fn function(function: &Function, policy: &Policy, rng: &Rng) -> Kept 
                 let environment = idle.remove(place);
                 let gap = at - environment.since;
                 idle_s += gap.as_secs_f64();
-                gaps.record(gap);
-                let_go_since = None;
+                history.took(gap);
             }
             None => {
                 kept.cold += 1;
-                if idle.is_empty()
-                    && let Some(since) = let_go_since.take()
-                {
-                    gaps.record(at.saturating_sub(since));
-                }
+                history.found_none(at);
             }
         }
         let since = at + function.duration;
         let window = match policy {
             Policy::Fixed(window) => *window,
-            Policy::Learned(rule) => gaps.window(rule),
+            Policy::Learned(rule) => history.window(rule),
         };
         idle.push(Idle { since, until: since + window });
     }

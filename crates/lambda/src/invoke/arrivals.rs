@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::environments::EnvironmentKey;
-use super::keep_alive::{Gaps, KeepAlive, SHORTEST};
+use super::keep_alive::{History, KeepAlive, SHORTEST};
 
 /// Most function versions that are remembered; past it the one that was seen longest ago is forgotten.
 const KNOWN_MAX: usize = 10_000;
@@ -20,40 +20,32 @@ pub(crate) struct Arrivals {
 
 #[derive(Default)]
 struct Known {
-    gaps: Gaps,
-    /// Monotonic moment since which the last environment that was let go had been idle.
-    let_go_since: Option<Duration>,
+    history: History,
     seen: u64,
 }
 
 impl Arrivals {
     /// An event found an environment that had been idle for `gap`.
     pub(crate) fn took(&mut self, key: &Arc<EnvironmentKey>, gap: Duration) {
-        if gap < SHORTEST {
-            return;
+        // Of those there may be millions, and they decide nothing.
+        if gap >= SHORTEST {
+            self.of(key).history.took(gap);
         }
-        let known = self.of(key);
-        known.gaps.record(gap);
-        known.let_go_since = None;
     }
 
-    /// An event found no environment although none is in use: had the last one been kept, this would be its gap.
+    /// An event of this moment found no environment, and was given none of another's.
     pub(crate) fn found_none(&mut self, key: &Arc<EnvironmentKey>, now: Duration) {
-        let known = self.of(key);
-        if let Some(since) = known.let_go_since.take() {
-            known.gaps.record(now.saturating_sub(since));
-        }
+        self.of(key).history.found_none(now);
     }
 
     /// An environment that had been idle since `since` is stopped.
     pub(crate) fn let_go(&mut self, key: &Arc<EnvironmentKey>, since: Duration) {
-        let known = self.of(key);
-        known.let_go_since = known.let_go_since.max(Some(since));
+        self.of(key).history.let_go(since);
     }
 
     /// How long to keep an idle environment of `key`.
     pub(crate) fn window(&mut self, key: &Arc<EnvironmentKey>, rule: &KeepAlive) -> Duration {
-        self.of(key).gaps.window(rule)
+        self.of(key).history.window(rule)
     }
 
     fn of(&mut self, key: &Arc<EnvironmentKey>) -> &mut Known {

@@ -183,6 +183,7 @@ impl Environments {
         memory_mb: u32,
         spare: impl FnOnce() -> Option<Box<Environment>>,
     ) -> Result<(Checkout, Busy), InvokeError> {
+        let asked_at = self.0.clock.elapsed();
         let (mut handed, soon) = {
             let mut pools = self.0.pools.lock();
             if pools.closed {
@@ -195,21 +196,18 @@ impl Environments {
             };
             pool.busy += 1;
             let busy = Busy { environments: self.clone(), key: Arc::clone(key), counted: true };
-            let now = self.0.clock.elapsed();
             while let Some(idle) = pool.idle.pop() {
                 forget(old, &idle);
                 if idle.environment.is_usable() {
-                    arrivals.took(key, now.saturating_sub(idle.since));
+                    arrivals.took(key, asked_at.saturating_sub(idle.since));
                     return Ok((Checkout::Warm(idle.environment), busy));
                 }
-            }
-            if pool.busy == 1 && pool.freezing == 0 {
-                arrivals.found_none(key, now);
             }
             pool.waiting.retain(|waiting| !waiting.is_closed());
             // A frozen one is handed over by whoever froze it.
             let soon = pool.waiting.len() < pool.freezing;
             if !soon && let Some(spare) = spare() {
+                arrivals.found_none(key, asked_at);
                 return Ok((Checkout::Spare(spare), busy));
             }
             let (sender, receiver) = oneshot::channel();
@@ -220,6 +218,9 @@ impl Environments {
         // Handed over in the very moment in which the wait ended otherwise.
         let (late, busy) = handed.end();
         let checkout = late.map_or(waited, |late| Ok(Checkout::Warm(late)))?;
+        if matches!(checkout, Checkout::Cold(_)) {
+            self.0.pools.lock().arrivals.found_none(key, asked_at);
+        }
         Ok((checkout, busy))
     }
 

@@ -5,6 +5,7 @@
 //! with the least sum of both (ski rental with a known distribution; the histogram idea is that of "Serverless in the Wild",
 //! USENIX ATC 2020). A function that is called every hour is kept for an hour, or let go at once, whichever is cheaper.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Bins per doubling: a window overshoots the gap that it is meant for by at most a fifth.
@@ -17,6 +18,9 @@ const GAPS_MIN: u32 = 4;
 pub const SHORTEST: Duration = Duration::from_secs(1);
 /// At this many gaps all counts are halved: what a function did last week weighs less than what it does now.
 const GAPS_MAX: u32 = 512;
+
+/// Environments that were stopped and are remembered, of one function; past it the one that was idle for longest is forgotten.
+const LET_GO_MAX: usize = 64;
 
 /// What the operator decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,43 @@ impl Gaps {
     }
 }
 
+/// What is known of the environments of one function: the gaps of those that were used again, and of those that would have been.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    gaps: Gaps,
+    /// Since when each of the environments that were stopped had been idle, in that order: had they been kept, the next one that is
+    /// missed would be the last of them. Without them a window that is too short would never see what it misses.
+    let_go: VecDeque<Duration>,
+}
+
+impl History {
+    /// An event found an environment that had been idle for `gap`.
+    pub fn took(&mut self, gap: Duration) {
+        self.gaps.record(gap);
+    }
+
+    /// An event at this moment found none.
+    pub fn found_none(&mut self, now: Duration) {
+        if let Some(since) = self.let_go.pop_back() {
+            self.gaps.record(now.saturating_sub(since));
+        }
+    }
+
+    /// An environment that had been idle since this moment is stopped.
+    pub fn let_go(&mut self, since: Duration) {
+        let at = self.let_go.partition_point(|other| *other <= since);
+        self.let_go.insert(at, since);
+        if self.let_go.len() > LET_GO_MAX {
+            self.let_go.pop_front();
+        }
+    }
+
+    /// How long to keep an environment that is idle now. Zero: stop it at once.
+    pub fn window(&self, rule: &KeepAlive) -> Duration {
+        self.gaps.window(rule)
+    }
+}
+
 /// The longest gap that `bin` counts; the last bin counts all longer ones.
 fn upper_edge(bin: usize) -> Duration {
     Duration::from_secs_f64((bin as f64 / f64::from(BINS_PER_DOUBLING)).exp2())
@@ -151,6 +192,39 @@ mod tests {
         (0..400).for_each(|_| gaps.record(seconds(300)));
         (0..4_000).for_each(|_| gaps.record(seconds(2)));
         assert!(gaps.window(&rule()) < seconds(5));
+    }
+
+    #[test]
+    fn a_window_that_is_too_short_sees_what_it_misses() {
+        // Two environments at a time, every two minutes; what little is known says that ten seconds are enough.
+        let mut history = History::default();
+        (0..20).for_each(|_| history.took(seconds(10)));
+        assert!(history.window(&rule()) < seconds(15));
+        for round in 1..=40 {
+            // Both were stopped, and both are missed.
+            let now = seconds(120 * round);
+            for since in [now - seconds(118), now - seconds(119)] {
+                history.let_go(since);
+            }
+            history.found_none(now);
+            history.found_none(now);
+            assert!(history.let_go.is_empty());
+        }
+        assert!(history.window(&rule()) >= seconds(119), "{:?}", history.window(&rule()));
+    }
+
+    #[test]
+    fn of_those_that_were_stopped_the_last_would_have_been_used_first_and_only_some_are_remembered() {
+        let mut history = History::default();
+        [7, 3, 5].map(seconds).into_iter().for_each(|since| history.let_go(since));
+        assert_eq!(history.let_go, [3, 5, 7].map(seconds));
+        history.found_none(seconds(9));
+        assert_eq!((&history.let_go, history.gaps.total), (&[3, 5].map(seconds).into(), 1));
+        (0..100).for_each(|since| history.let_go(seconds(1_000 + since)));
+        assert_eq!(history.let_go.len(), LET_GO_MAX);
+        assert_eq!(history.let_go.front(), Some(&seconds(1_000 + 100 - LET_GO_MAX as u64)));
+        (0..100).for_each(|_| history.found_none(seconds(2_000)));
+        assert_eq!(history.gaps.total as usize, 1 + LET_GO_MAX, "who misses what never was tells nothing");
     }
 
     proptest! {

@@ -216,7 +216,7 @@ impl Environments {
         let now = self.0.clock.elapsed();
         let mut pools = self.0.pools.lock();
         let oldest = |pool: &Pool| pool.idle.first().map(|idle| idle.stamp);
-        let Pools { by_key, kept, old, .. } = &mut *pools;
+        let Pools { by_key, kept, old, arrivals, .. } = &mut *pools;
         let may_go = |key: &EnvironmentKey, pool: &Pool| {
             let lay_idle = pool.idle.first().is_some_and(|idle| now.saturating_sub(idle.since) >= idle_min);
             lay_idle && pool.idle.len() > kept.get(key).copied().unwrap_or(0)
@@ -224,9 +224,10 @@ impl Environments {
         let (mut taken, mut found_mb) = (Vec::new(), 0);
         while found_mb < missing_mb {
             let pools = by_key.iter_mut().filter(|(key, pool)| may_go(key, pool));
-            let Some((_, pool)) = pools.min_by_key(|(_, pool)| oldest(pool)) else { break };
+            let Some((key, pool)) = pools.min_by_key(|(_, pool)| oldest(pool)) else { break };
             let idle = pool.idle.remove(0);
             forget(old, &idle);
+            arrivals.let_go(key, idle.since);
             found_mb += idle.environment.memory_mb();
             taken.push(idle.environment);
         }
