@@ -5,7 +5,7 @@ import threading
 import time
 
 from blackbox.functions import NODE, PYTHON, WAIT_S, Function, package, unique
-from test_function_report import report
+from blackbox.reports import report
 
 SLOW_PYTHON = {
     "index.py": "import time\ntime.sleep(0.2)\nloaded = time.time()\n\n"

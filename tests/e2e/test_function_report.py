@@ -2,13 +2,12 @@
 
 import json
 import os
-import subprocess
 import urllib.error
 import urllib.request
 
 import pytest
 from blackbox.functions import PYTHON, Function, package, unique
-from blackbox.server import ACCESS_KEY, SECRET_KEY, binary
+from blackbox.reports import report
 
 BUSY_JS = "const end = performance.now() + 50; while (performance.now() < end);"
 NODE_FILES = {
@@ -16,12 +15,6 @@ NODE_FILES = {
     "node_modules/heavy/index.js": f"{BUSY_JS} require('light');",
     "node_modules/light/index.js": "exports.x = 1;",
 }
-
-
-def report(server, name, *arguments, key=(ACCESS_KEY, SECRET_KEY)):
-    command = [binary(), *arguments, "functions", "report", name, "--endpoint", server.url]
-    env = {"TINDERBOX_ROOT_ACCESS_KEY_ID": key[0], "TINDERBOX_ROOT_SECRET_ACCESS_KEY": key[1], "HOME": "/nowhere"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
 
 
 def packages(found):
