@@ -46,12 +46,16 @@ impl Foresight {
     }
 }
 
+/// A concurrency that is reserved bounds environments, too: of a function that may have one there should not be two inits at a time.
+pub(super) fn may_be_foreseen(function: &FunctionVersion) -> bool {
+    function.concurrency.reserved.is_none()
+}
+
 impl Invoker {
     /// Notes a cold start of somebody who waited, and has a spare made where the next one would wait as long.
     pub(super) fn foresee(&self, function: &Arc<FunctionVersion>, key: &EnvironmentKey, user_init: Duration) {
-        // With SnapStart the control plane has said so already. A concurrency that is reserved bounds environments, too: of a function
-        // that may have one there should not be two inits at a time.
-        if function.snap_start || function.concurrency.reserved.is_some() || self.0.spares.shelf.are_closed() {
+        // With SnapStart the control plane has said so already.
+        if function.snap_start || !may_be_foreseen(function) || self.0.spares.shelf.are_closed() {
             return;
         }
         if self.0.foresight.note(key, user_init) {

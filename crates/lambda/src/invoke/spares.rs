@@ -23,6 +23,7 @@ use super::demand::TARGET_MAX;
 use super::ending::Ending;
 use super::environment::Environment;
 use super::environments::{EnvironmentKey, StartRight};
+use super::foresight::may_be_foreseen;
 use super::log_records::InitPhase;
 use super::places::{Place, Places};
 use super::report::Status;
@@ -136,6 +137,12 @@ impl Spares {
 
     /// One of a version, if it is initialised ahead and one stands by.
     pub(super) fn take(&self, function: &Arc<FunctionVersion>) -> Option<Box<Environment>> {
+        // Reserved since it was foreseen.
+        if !function.snap_start && !may_be_foreseen(function) {
+            let key = EnvironmentKey::of(function, None);
+            drop(self.shelf.remove(|other| *other == key));
+            return None;
+        }
         // Of what was deleted meanwhile none are made again.
         self.shelf.take_held(&Version(Arc::clone(function)))
     }

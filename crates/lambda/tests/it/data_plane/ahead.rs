@@ -98,6 +98,19 @@ async fn nothing_is_foreseen_of_reserved_concurrency_or_where_spares_may_take_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_foreseen_before_its_concurrency_was_reserved_is_not_any_more() {
+    let stage = Stage::new().await;
+    let function = slow(&stage);
+    foreseen(&stage, &function).await;
+    let concurrency = Concurrency { reserved: Some(10), ..Concurrency::default() };
+    let function = FunctionVersion { concurrency, ..function };
+    let outcomes = at_once(&stage, &function, 3).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.report.cold.is_some()).count(), 1, "two were idle");
+    pause(Duration::from_millis(500)).await;
+    assert_eq!((loaded(&stage), stage.invoker.spares(&function)), (4, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_takes_goes_after_a_quarter_of_an_hour() {
     let clock: Clock = still_clock();
     let stage = Stage::with(Setting { clock: clock.clone(), ..Setting::default() }).await;
