@@ -56,17 +56,18 @@ pub enum Key {
         /// Its last event's time, in milliseconds.
         last_event_ms: i64,
     },
-    /// 3: an event, in the order of time over all streams of its group. Part 0 → [`EventHead`] and the start of the
-    /// message; the others → the rest of it.
+    /// 3: events, in the order of time over all streams of their group → a chunk of one stream (`chunk.rs`) at the place of
+    /// its first; or one event by itself: part 0 → [`EventHead`] and the start of the message; the others → the rest of it.
     Event {
         /// The group.
         group: GroupName,
         /// The place in the group.
         at: Position,
-        /// 0 for most events; messages above [`crate::limits::PART_BYTES_MAX`] have more.
+        /// 0 for most; messages above [`crate::limits::PART_BYTES_MAX`] have more.
         part: u64,
     },
-    /// 4: the events of one stream in the order of time → format version only; the event is under [`Key::Event`].
+    /// 4: the chunks, and events by themselves, of one stream in the order of time → format version only; they are under
+    /// [`Key::Event`].
     StreamEvent {
         /// The stream.
         stream: StreamName,

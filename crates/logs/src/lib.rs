@@ -21,6 +21,7 @@
 //! Differs from AWS: terms of filter patterns match anywhere in a message, also inside words.
 
 mod api;
+mod chunk;
 mod error;
 mod filter;
 pub mod keys;

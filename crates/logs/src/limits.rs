@@ -24,8 +24,10 @@ pub const SCAN_BYTES_MAX: u64 = 16 << 20;
 pub const SCAN_NAMES_MAX: usize = 5_000;
 /// Pairs read from the store at once. With values of at most 64 KiB this stays under the store's 10 MB.
 pub const READ_PAIRS_MAX: usize = 100;
-/// Bytes of a message in one stored value.
+/// Bytes of a message, or of several with their overhead, in one stored value.
 pub const PART_BYTES_MAX: usize = 60_000;
+/// Milliseconds from the first event of a chunk to its last. Whoever reads from a moment on looks so far back.
+pub const CHUNK_SPAN_MS_MAX: i64 = 1_000;
 /// Bytes of events of all streams that wait to be written.
 pub const QUEUE_BYTES_MAX: usize = 32 << 20;
 /// Bytes of events of one stream that wait to be written: one noisy function cannot push out all others.

@@ -59,7 +59,7 @@ impl Batch {
     }
 }
 
-/// Bytes that an event takes in memory and in a transaction, its two keys included.
+/// Bytes that an event takes in memory, and at most in a transaction: by itself, with two keys.
 fn cost(stream: &StreamName, event: &LogEvent) -> usize {
     event.message.len() + 2 * (stream.group.group.len() + stream.stream.len()) + 200
 }

@@ -1,12 +1,18 @@
 //! Reading events back: forwards or backwards between two places, one after the other, in bounded steps.
+//!
+//! ```text
+//!   time ──►   [a    a  a]           chunks are read in the order of their first events, and overlap. Forwards, an event is due
+//!                 [b      b]         when no chunk that comes can have an earlier one: up to the first event of the newest chunk.
+//!                       [a a]        Backwards, when a chunk that comes would have to last too long.
+//! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use kv::{KeyRange, RangeOptions, Txn};
 
 use crate::keys::{self, GroupName, GroupRecord, Key, Position, StreamName};
-use crate::{LogsError, limits};
+use crate::{LogsError, chunk, limits};
 
 /// A stored event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,43 +40,79 @@ enum Along {
 pub(crate) struct Scan {
     tx: Txn,
     along: Along,
+    /// The places asked for: the first included, the last excluded.
+    asked: (Position, Position),
     rest: KeyRange,
     reverse: bool,
     read: VecDeque<(Bytes, Bytes)>,
     at_end: bool,
+    /// Of the chunks that were read, what has not been told.
+    events: BTreeMap<Position, Event>,
+    /// The place of the chunk that was read last.
+    last: Option<Position>,
 }
 
 impl Scan {
     /// All events of a group from `from` (included) to `to` (excluded), backwards if `reverse`.
     pub(crate) fn of_group(tx: Txn, group: GroupName, from: Position, to: Position, reverse: bool) -> Self {
-        let rest = keys::events(&group, from, to);
-        Self { tx, along: Along::Group(group), rest, reverse, read: VecDeque::new(), at_end: false }
+        let rest = keys::events(&group, earliest_chunk(from), to);
+        Self::over(tx, Along::Group(group), (from, to), rest, reverse)
     }
 
     /// The events of one stream from `from` (included) to `to` (excluded), backwards if `reverse`.
     pub(crate) fn of_stream(tx: Txn, stream: StreamName, from: Position, to: Position, reverse: bool) -> Self {
-        let rest = keys::stream_events(&stream, from, to);
-        Self { tx, along: Along::Stream(stream), rest, reverse, read: VecDeque::new(), at_end: false }
+        let rest = keys::stream_events(&stream, earliest_chunk(from), to);
+        Self::over(tx, Along::Stream(stream), (from, to), rest, reverse)
+    }
+
+    fn over(tx: Txn, along: Along, asked: (Position, Position), rest: KeyRange, reverse: bool) -> Self {
+        let (read, events) = (VecDeque::new(), BTreeMap::new());
+        Self { tx, along, asked, rest, reverse, read, at_end: false, events, last: None }
     }
 
     /// The next event; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, LogsError> {
-        while let Some((key, value)) = self.next_pair().await? {
-            match (Key::decode(&key)?, &self.along) {
+        loop {
+            if self.is_due() {
+                return Ok(self.pop());
+            }
+            let Some((key, value)) = self.next_pair().await? else { return Ok(self.pop()) };
+            let at = match (Key::decode(&key)?, &self.along) {
+                (Key::Event { at, part: 0, .. }, Along::Group(_)) | (Key::StreamEvent { at, .. }, Along::Stream(_)) => at,
                 // The other parts come with the first.
-                (Key::Event { at, part: 0, .. }, Along::Group(group)) => {
-                    return event(&self.tx, group, at, &value).await.map(Some);
-                }
-                (Key::StreamEvent { at, .. }, Along::Stream(stream)) => {
-                    let key = Key::Event { group: stream.group.clone(), at, part: 0 }.encode();
+                _ => continue,
+            };
+            let read = match &self.along {
+                Along::Group(group) => events(&self.tx, group, at, &value).await?,
+                Along::Stream(StreamName { group, .. }) => {
+                    let key = Key::Event { group: group.clone(), at, part: 0 }.encode();
                     let value = self.tx.get_snapshot(&key).await?;
                     let value = value.ok_or_else(|| LogsError::corrupt("an event of the index is missing"))?;
-                    return event(&self.tx, &stream.group, at, &value).await.map(Some);
+                    events(&self.tx, group, at, &value).await?
                 }
-                _ => {}
+            };
+            let (from, to) = self.asked;
+            let asked = read.into_iter().filter(|event| (from..to).contains(&event.at));
+            self.events.extend(asked.map(|event| (event.at, event)));
+            self.last = Some(at);
+        }
+    }
+
+    /// Whether no chunk that comes can have an event before the next one.
+    fn is_due(&self) -> bool {
+        match (self.reverse, self.last) {
+            (_, None) => false,
+            (false, Some(last)) => self.events.first_key_value().is_some_and(|(at, _)| *at <= last),
+            (true, Some(last)) => {
+                let latest_ms = last.timestamp_ms.saturating_add(limits::CHUNK_SPAN_MS_MAX);
+                self.events.last_key_value().is_some_and(|(at, _)| at.timestamp_ms > latest_ms)
             }
         }
-        Ok(None)
+    }
+
+    fn pop(&mut self) -> Option<Event> {
+        let next = if self.reverse { self.events.pop_last() } else { self.events.pop_first() };
+        next.map(|(_, event)| event)
     }
 
     async fn next_pair(&mut self) -> Result<Option<(Bytes, Bytes)>, LogsError> {
@@ -87,6 +129,19 @@ impl Scan {
             }
         }
         Ok(self.read.pop_front())
+    }
+}
+
+/// Where a chunk may begin that has an event at `from`.
+const fn earliest_chunk(from: Position) -> Position {
+    Position::start_of(from.timestamp_ms.saturating_sub(limits::CHUNK_SPAN_MS_MAX))
+}
+
+/// The events whose value at `at` is `value`: those of a chunk, or a single one.
+async fn events(tx: &Txn, group: &GroupName, at: Position, value: &[u8]) -> Result<Vec<Event>, LogsError> {
+    match value.first() {
+        Some(&chunk::FORMAT) => chunk::decode(at, value),
+        _ => Ok(vec![event(tx, group, at, value).await?]),
     }
 }
 

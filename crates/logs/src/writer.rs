@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use sys::Clock;
 use tokio::sync::{Notify, watch};
 
+use crate::chunk::Chunk;
 use crate::keys::{self, EventHead, GroupName, GroupRecord, Key, Position, StreamName, StreamRecord};
 use crate::queue::{Batch, Dropped, Waiting};
 use crate::{LogEvent, LogsError, limits};
@@ -120,13 +121,21 @@ fn marker(dropped: &Dropped) -> String {
     format!("[tinderbox] logs dropped: {events} events ({bytes} bytes) came faster than they could be stored\n")
 }
 
-/// The records that a transaction changes, read once and written once.
+/// What a transaction changes, read once and written once.
 struct Records<'a> {
     tx: Txn,
     now_ms: i64,
     groups: BTreeMap<&'a GroupName, GroupRecord>,
-    /// With the time of the last event before this transaction, if there was one.
-    streams: BTreeMap<&'a StreamName, (StreamRecord, Option<i64>)>,
+    streams: BTreeMap<&'a StreamName, Stream>,
+}
+
+/// A stream to which a transaction adds.
+struct Stream {
+    record: StreamRecord,
+    /// The time of the last event before this transaction, if there was one.
+    last_before: Option<i64>,
+    /// Its newest events.
+    chunk: Option<Chunk>,
 }
 
 impl<'a> Records<'a> {
@@ -142,19 +151,26 @@ impl<'a> Records<'a> {
         let at = Position { timestamp_ms, number: group.next_number };
         group.next_number += 1;
         group.stored_bytes += message.len() as u64 + limits::EVENT_OVERHEAD_BYTES;
-        let (record, _) = match self.streams.entry(stream) {
+        let Stream { record, chunk, .. } = match self.streams.entry(stream) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(free) => {
                 let stored = self.tx.get(Key::Stream(StreamName::clone(stream)).encode()).await?;
                 let stored: Option<StreamRecord> = stored.map(|value| keys::decode_record(&value)).transpose()?;
                 let last_before = stored.as_ref().map(|record| record.last_event_ms);
-                free.insert((stored.unwrap_or_else(|| new_stream(timestamp_ms, self.now_ms)), last_before))
+                let record = stored.unwrap_or_else(|| new_stream(timestamp_ms, self.now_ms));
+                free.insert(Stream { record, last_before, chunk: None })
             }
         };
         record.first_event_ms = record.first_event_ms.min(timestamp_ms);
         record.last_event_ms = record.last_event_ms.max(timestamp_ms);
         record.last_ingestion_ms = self.now_ms;
-        put_event(&self.tx, stream, at, self.now_ms, message);
+        if message.len() > limits::PART_BYTES_MAX {
+            put_in_parts(&self.tx, stream, at, self.now_ms, message);
+        } else if !chunk.as_mut().is_some_and(|chunk| chunk.push(at, message))
+            && let Some(full) = chunk.replace(Chunk::of(at, message))
+        {
+            put_chunk(&self.tx, stream, &full, self.now_ms);
+        }
         Ok(())
     }
 
@@ -162,7 +178,10 @@ impl<'a> Records<'a> {
         for (group, record) in self.groups {
             self.tx.set(Key::Group(group.clone()).encode(), keys::encode_record(&record));
         }
-        for (stream, (record, last_before)) in self.streams {
+        for (stream, Stream { record, last_before, chunk }) in self.streams {
+            if let Some(chunk) = chunk {
+                put_chunk(&self.tx, stream, &chunk, self.now_ms);
+            }
             let by_time = |last_event_ms| Key::StreamByTime { stream: stream.clone(), last_event_ms }.encode();
             if let Some(last_before) = last_before.filter(|before| *before != record.last_event_ms) {
                 self.tx.clear(by_time(last_before));
@@ -182,7 +201,15 @@ fn new_stream(timestamp_ms: i64, now_ms: i64) -> StreamRecord {
     }
 }
 
-fn put_event(tx: &Txn, stream: &StreamName, at: Position, ingestion_ms: i64, message: &str) {
+fn put_chunk(tx: &Txn, stream: &StreamName, chunk: &Chunk, ingestion_ms: i64) {
+    let at = chunk.first();
+    let value = chunk.encode(ingestion_ms, &stream.stream);
+    tx.set(Key::Event { group: stream.group.clone(), at, part: 0 }.encode(), value);
+    tx.set(Key::StreamEvent { stream: stream.clone(), at }.encode(), keys::empty_value());
+}
+
+/// Stores an event that one value cannot hold.
+fn put_in_parts(tx: &Txn, stream: &StreamName, at: Position, ingestion_ms: i64, message: &str) {
     let key = |part| Key::Event { group: stream.group.clone(), at, part }.encode();
     let mut parts = message.as_bytes().chunks(limits::PART_BYTES_MAX);
     let first = parts.next().unwrap_or_default();

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use crate::{NOW_MS, column, fixture, messages};
 
 const STREAMS: [&str; 3] = ["a", "ab", "c"];
+/// From one time of the model to the next: a chunk holds some of them.
+const TICK_MS: i64 = 150;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -141,7 +143,7 @@ async fn run(steps: Vec<Step>) {
                     model.0.push(Modelled { at: *at, stream, message });
                 }
                 let new = &model.0[model.0.len() - at.len()..];
-                let events: Vec<_> = new.iter().map(|event| (NOW_MS + event.at, event.message.as_str())).collect();
+                let events: Vec<_> = new.iter().map(|event| (NOW_MS + TICK_MS * event.at, event.message.as_str())).collect();
                 fixture.append("g", STREAMS[stream], &events);
             }
             Step::Flush => fixture.logs.flush().await.expect("the store is healthy"),
@@ -159,7 +161,7 @@ async fn run(steps: Vec<Step>) {
                 let input = json!({
                     "logGroupName": "g", "limit": limit, "startFromHead": head,
                     "logStreamNames": if names.is_empty() { json!(null) } else { json!(names) },
-                    "startTime": start.map(|start| NOW_MS + start), "endTime": end.map(|end| NOW_MS + end),
+                    "startTime": start.map(|start| NOW_MS + TICK_MS * start), "endTime": end.map(|end| NOW_MS + TICK_MS * end),
                     "filterPattern": word.map(|word| format!("\"w{word}.\"")),
                 });
                 let pages = pages(&fixture, "FilterLogEvents", input.clone(), "events", "message").await;
@@ -194,7 +196,7 @@ async fn check_get(
     });
     let mut input = json!({
         "logGroupName": "g", "logStreamName": STREAMS[stream], "limit": limit, "startFromHead": head,
-        "startTime": start.map(|start| NOW_MS + start), "endTime": end.map(|end| NOW_MS + end),
+        "startTime": start.map(|start| NOW_MS + TICK_MS * start), "endTime": end.map(|end| NOW_MS + TICK_MS * end),
     });
     let mut found: Vec<String> = Vec::new();
     loop {
