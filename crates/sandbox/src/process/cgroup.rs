@@ -26,6 +26,9 @@ const CPU_PERIOD_US: u64 = 100_000;
 /// How often a start waits a millisecond for processes in a leftover group to die.
 const SWEEP_TRIES: u32 = 100;
 const GROUP_PREFIX: &str = "tinderbox.";
+/// A group without processes that stays frozen. The first group of a machine that is frozen with version 1, and the last that is
+/// thawed, have the kernel patch its own code on every processor (the static key `freezer_active`): 100 to 200 µs, else 1 to 3.
+const ALWAYS_FROZEN: &str = "frozen";
 const CONTROLLERS: [Controller; 5] =
     [Controller::Memory, Controller::Cpu, Controller::CpuAccounting, Controller::Processes, Controller::Freezer];
 
@@ -109,7 +112,13 @@ impl Layout {
             make_directory(&group)?;
             fs::write(group.join("cgroup.subtree_control"), format!("+{name}"))
         } else {
-            make_directory(&group)
+            make_directory(&group)?;
+            if (site.controller, site.version) == (Controller::Freezer, Version::V1) {
+                let frozen = group.join(ALWAYS_FROZEN);
+                make_directory(&frozen)?;
+                fs::write(frozen.join("freezer.state"), "FROZEN")?;
+            }
+            Ok(())
         }
     }
 
@@ -156,8 +165,10 @@ impl Layout {
     /// Removes the helper's own groups, which must be empty by now.
     pub(crate) fn remove(&self) {
         for base in self.sites.iter().map(|site| &site.base).chain(&self.bases) {
+            let group = base.join(&self.group);
+            let _ = fs::remove_dir(group.join(ALWAYS_FROZEN));
             // Another site may share the folder and have removed it already.
-            let _ = fs::remove_dir(base.join(&self.group));
+            let _ = fs::remove_dir(group);
         }
     }
 }

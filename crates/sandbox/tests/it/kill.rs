@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sandbox::{Exit, State};
 
-use crate::support::{eventually, first_line, is_root, launcher, probe, processes_with, sh};
+use crate::support::{cgroups_of, eventually, first_line, is_root, launcher, marked_launcher, probe, processes_with, sh};
 
 /// CPU ticks of all processes whose command line contains `text`.
 fn ticks(text: &str) -> u64 {
@@ -81,6 +81,21 @@ async fn a_program_that_waits_goes_on_waiting_after_a_thaw() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     sandbox.thaw().await.expect("thawed");
     assert_eq!(sandbox.exited().await, Exit::Code(0));
+}
+
+/// Else a thaw takes a hundred times as long where nothing else on the machine is frozen. That nothing is left of it: `orphans.rs`.
+#[tokio::test]
+async fn a_group_of_version_1_is_frozen_at_all_times() {
+    if !is_root() {
+        return;
+    }
+    let (launcher, helper) = marked_launcher(1, &format!("frozen-{}", std::process::id())).await;
+    let state = |group: std::path::PathBuf| std::fs::read_to_string(group.join("frozen/freezer.state")).ok();
+    let freezers = cgroups_of(helper).into_iter().filter(|group| group.to_string_lossy().contains("/freezer/"));
+    let states: Vec<_> = freezers.map(state).collect();
+    let expected = std::path::Path::new("/sys/fs/cgroup/freezer").is_dir().then(|| Some("FROZEN\n".to_owned()));
+    assert_eq!(states, Vec::from_iter(expected));
+    drop(launcher);
 }
 
 #[tokio::test]

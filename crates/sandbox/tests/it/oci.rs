@@ -250,10 +250,11 @@ fn bundles_of(helper: u32) -> Vec<PathBuf> {
     bundles.chain(list(&state)).collect()
 }
 
+/// Groups of its sandboxes.
 fn groups_in(helper: u32) -> usize {
     let groups = cgroups_of(helper);
     let inner = groups.iter().flat_map(|group| std::fs::read_dir(group).into_iter().flatten().flatten());
-    inner.filter(|entry| entry.path().is_dir()).count()
+    inner.filter(|entry| entry.path().is_dir() && entry.file_name().as_encoded_bytes().starts_with(b"s")).count()
 }
 
 #[tokio::test]
