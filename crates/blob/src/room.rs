@@ -9,7 +9,7 @@ use crate::BlobError;
 
 /// With less room than this on the disk nothing is put, in bytes: more than the 24 MiB that `kv` keeps for removals and
 /// the 8 MiB that it sets aside for them, so that large objects never take them. What its engine needs to write by
-/// itself, up to some 250 MiB in a large store, is not in it: [`beside`] takes that from what is free.
+/// itself, up to some 340 MiB in a large store, is not in it: [`beside`] takes that from what is free.
 pub const FREE_BYTES_MIN: u64 = 48 << 20;
 
 /// Bytes that can be written in the file system of a folder.

@@ -15,6 +15,8 @@ use crate::{Attribute, Span, TraceError};
 const SERVICE: &str = "trace";
 /// First byte of a value with spans. (1 held one span each: twelve writes for one request.)
 const SPANS_FORMAT: u8 = 2;
+/// First byte of a value with the traces that are listed with the one of its key. An empty one, of earlier stores, has none.
+const LISTED_FORMAT: u8 = 1;
 
 /// The schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,14 +30,15 @@ pub enum Key {
         /// The first of them.
         span_id: SpanId,
     },
-    /// 1: a trace in the order of its first span of that day, and perhaps of later ones → empty. (2 said which traces stood here: a
-    /// read and a write for each request. None is written any more; old ones expire.)
+    /// 1: traces in the order of their first spans of that day, and perhaps of later ones → those that were listed together with
+    /// this one ([`encode_listed`]). (2 said which traces stood here: a read and a write for each request. None is written any more;
+    /// old ones expire.)
     Recent {
         /// Days since 1970-01-01 at writing.
         day: i64,
         /// Microseconds since 1970-01-01T00:00:00Z at writing.
         written_us: i64,
-        /// The trace.
+        /// The first trace.
         trace_id: TraceId,
     },
 }
@@ -136,6 +139,28 @@ enum StoredAttribute {
     Double(u64),
     #[serde(rename = "b")]
     Boolean(bool),
+}
+
+/// The value of a [`Key::Recent`]: the traces that are listed after that of the key.
+pub fn encode_listed(traces: &[TraceId]) -> Bytes {
+    let texts: Vec<&str> = traces.iter().map(TraceId::as_str).collect();
+    Bytes::from([&[LISTED_FORMAT], texts.join(" ").as_bytes()].concat())
+}
+
+/// The traces in the value of a [`Key::Recent`].
+///
+/// # Errors
+/// [`TraceError::Corrupt`] when the value has another version or form.
+pub fn decode_listed(value: &[u8]) -> Result<Vec<TraceId>, TraceError> {
+    let corrupt = || TraceError::Corrupt("a list of traces has another format version or form".to_owned());
+    match value.split_first() {
+        None => Ok(Vec::new()),
+        Some((&LISTED_FORMAT, texts)) => {
+            let texts = str::from_utf8(texts).map_err(|_| corrupt())?;
+            texts.split_terminator(' ').map(|text| TraceId::parse(text).ok_or_else(corrupt)).collect()
+        }
+        Some(_) => Err(corrupt()),
+    }
 }
 
 /// The value of a [`Key::Spans`].

@@ -148,9 +148,9 @@ async fn write(kv: &Kv, clock: &Clock, batch: Vec<Span>, listed: &mut Listed) ->
                 for (key, value) in &pairs {
                     tx.set(key, value.clone());
                 }
-                for trace_id in &traces {
-                    let recent = Key::Recent { day, written_us: now.unix_us(), trace_id: trace_id.clone() };
-                    tx.set(recent.encode(), Bytes::new());
+                if let [first, others @ ..] = &traces[..] {
+                    let recent = Key::Recent { day, written_us: now.unix_us(), trace_id: first.clone() };
+                    tx.set(recent.encode(), keys::encode_listed(others));
                 }
                 Ok::<(), kv::Error>(())
             })

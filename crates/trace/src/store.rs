@@ -85,16 +85,14 @@ impl Store {
             let page = self.kv.read(async |tx| tx.range(&range.begin, &range.end, options).await).await?;
             let Some((last, _)) = page.last() else { break };
             range.end = last.clone();
-            for (key, _) in &page {
+            for (key, listed) in &page {
+                let Key::Recent { trace_id, .. } = Key::decode(key)? else { continue };
+                let latest_first = keys::decode_listed(listed)?.into_iter().rev().chain([trace_id]);
                 // A trace that went on after midnight stands here once for each day.
-                if let Key::Recent { trace_id, .. } = Key::decode(key)?
-                    && found.len() < limit
-                    && seen.insert(trace_id.clone())
-                {
-                    found.push(trace_id);
-                }
+                found.extend(latest_first.filter(|trace_id| seen.insert(trace_id.clone())));
             }
         }
+        found.truncate(limit);
         let mut newest = Vec::with_capacity(found.len());
         for trace_id in found {
             newest.push(self.written_spans(&trace_id).await?);

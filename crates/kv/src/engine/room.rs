@@ -12,8 +12,9 @@
 //!      < 21 MiB   the reserve, a file of 8 MiB, is given up for removals
 //!      <  2 MiB   nothing
 //! ```
-//! A merge reads all tables on top and the level below them, writes them anew, and only then removes what it has read:
-//! nothing in a small store, some 250 MiB in a large one ([`Demand`]), a GiB in one that was made with tables of 64 MiB. What removals free, merges give back.
+//! A merge reads all tables on top and the level below them, writes them anew, and only then removes what it has read; another one,
+//! of lower levels, may run beside it. That is nothing in a small store, some 340 MiB in a large one ([`Demand`]), 2 GiB in one that
+//! was made with tables of 64 MiB. What removals free, merges give back.
 //!
 //! Blobs on the same disk leave all that free, at any time ([`crate::Kv::needed_bytes`]). Whoever else takes the last of
 //! the room between the look and the write, or while the engine writes out or merges what it began when there was room,
@@ -143,23 +144,24 @@ impl Default for Demand {
 }
 
 impl Demand {
-    /// What may be written before anything is removed: all memtables; they, the top and the first level merged; and, when
-    /// the first level is beyond its size by then, one of its tables merged with those below it.
+    /// What may be written before anything is removed: all memtables; they, the top and the first level merged; the merge of lower
+    /// levels that may run beside that; and, when the first level is beyond its size by then, one of its tables merged with those
+    /// below it.
     fn bytes(&self) -> u64 {
         let memory = self.active + self.sealed;
         let merged = memory + self.top + self.first;
         let goes_on = merged > u64::from(MERGED_TABLES) * self.table;
-        memory + merged + if goes_on { self.next() } else { 0 }
+        memory + merged + if goes_on { 2 * self.next() } else { self.next() }
     }
 
     /// What others leave free: this and the room of removals. The first level may be beyond its size a moment later, so
     /// the merge with those below it counts in any case.
     pub(crate) fn bytes_kept(&self) -> u64 {
         let memory = self.active + self.sealed;
-        2 * memory + self.top + self.first + self.next() + REMOVALS_BYTES
+        2 * memory + self.top + self.first + 2 * self.next() + REMOVALS_BYTES
     }
 
-    /// One table of the first level, merged with those below it.
+    /// One table of a level below the top, merged with those below it.
     fn next(&self) -> u64 {
         self.deeper.min(u64::from(LEVEL_RATIO + 1) * self.table)
     }

@@ -3,7 +3,7 @@
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use proptest::test_runner::Config;
 use sys::Timestamp;
-use trace::keys::{Key, decode_spans, encode_spans};
+use trace::keys::{Key, decode_listed, decode_spans, encode_listed, encode_spans};
 use trace::{Attribute, Span, TraceError};
 
 use crate::{span_id, trace_id};
@@ -59,14 +59,28 @@ proptest! {
     }
 
     #[test]
+    fn listed_traces_survive_the_round_trip(ids in proptest::collection::vec(any::<u64>(), 0..4)) {
+        let traces: Vec<_> = ids.into_iter().map(trace_id).collect();
+        prop_assert_eq!(decode_listed(&encode_listed(&traces)).expect("our own value"), traces);
+    }
+
+    #[test]
     fn foreign_bytes_are_reported_and_never_panic(bytes in any::<Vec<u8>>()) {
         let _ = Key::decode(&bytes);
+        let _ = decode_listed(&bytes);
         let _ = decode_spans(&trace_id(1), &bytes);
     }
 }
 
+/// Earlier stores have a row for each trace.
+#[test]
+fn a_trace_with_no_value_is_listed_alone() {
+    assert_eq!(decode_listed(b"").expect("known"), []);
+}
+
 #[test]
 fn another_format_version_is_corrupt() {
+    assert!(matches!(decode_listed(b"\x02"), Err(TraceError::Corrupt(what)) if what.contains("format version")));
     let outcome = decode_spans(&trace_id(1), b"\x03[]");
     assert!(matches!(outcome, Err(TraceError::Corrupt(what)) if what.contains("format version")));
 }

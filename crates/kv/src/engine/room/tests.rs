@@ -74,11 +74,12 @@ fn what_the_engine_may_have_to_write_must_find_room_on_the_disk() {
         (41, [8, 0, 0, 0, 0], (1, 39)),
         (57, [8, 8, 0, 0, 0], (1, 47)),
         (105, [8, 0, 32, 32, 0], (1, 56)),
-        // Nothing goes to a lower level while the first one is within its size.
-        (56, [0, 0, 8, 24, 1_000], (0, 54)),
-        (57 + 88, [0, 0, 9, 24, 1_000], (0, 64)),
-        (58 + 88, [0, 0, 9, 24, 1_000], (1, 64)),
-        (58 + 7, [0, 0, 9, 24, 7], (1, 63)),
+        // Nothing goes on to a lower level while the first one is within its size; but what went there may still be merged.
+        (56 + 88, [0, 0, 8, 24, 1_000], (0, 64)),
+        (57 + 88, [0, 0, 8, 24, 1_000], (1, 64)),
+        (57 + 2 * 88, [0, 0, 9, 24, 1_000], (0, 64)),
+        (58 + 2 * 88, [0, 0, 9, 24, 1_000], (1, 64)),
+        (58 + 2 * 7, [0, 0, 9, 24, 7], (1, 64)),
         // Below what the engine needs only removals are left, as many as the memtable takes without being written out.
         (10, [3, 0, 32, 32, 0], (0, 8)),
         (10, [3, 8, 32, 32, 0], (0, 0)),
@@ -97,8 +98,8 @@ fn others_leave_what_the_engine_needs_also_for_the_merge_that_is_not_yet_due() {
     let (small, large) = (8 * MIB, Demand { top: 8 * MIB, first: 24 * MIB, deeper: 1_000 * MIB, ..Demand::default() });
     assert_eq!(Demand::default().bytes_kept(), REMOVALS_BYTES);
     assert_eq!(Demand { active: small, ..Demand::default() }.bytes_kept(), 2 * small + REMOVALS_BYTES);
-    assert_eq!(large.bytes(), 32 * MIB);
-    assert_eq!(large.bytes_kept(), (32 + 88) * MIB + REMOVALS_BYTES);
+    assert_eq!(large.bytes(), (32 + 88) * MIB);
+    assert_eq!(large.bytes_kept(), (32 + 2 * 88) * MIB + REMOVALS_BYTES);
 }
 
 #[test]
@@ -182,8 +183,8 @@ fn a10_a_disk_is_full_no_longer_than_somebody_asks_for_what_was_refused() {
 #[test]
 fn a_store_with_larger_tables_needs_more_to_merge_them() {
     let demand = Demand { top: 64 * MIB, first: 250 * MIB, deeper: 5_000 * MIB, ..Demand::default() };
-    assert_eq!(demand.bytes(), (314 + 88) * MIB);
+    assert_eq!(demand.bytes(), (314 + 2 * 88) * MIB);
     let old = Demand { table: 64 * MIB, ..demand };
-    assert_eq!(old.bytes(), (314 + 704) * MIB);
-    assert_eq!(old.bytes_kept(), (314 + 704) * MIB + REMOVALS_BYTES);
+    assert_eq!(old.bytes(), (314 + 2 * 704) * MIB);
+    assert_eq!(old.bytes_kept(), (314 + 2 * 704) * MIB + REMOVALS_BYTES);
 }
