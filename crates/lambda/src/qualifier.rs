@@ -1,5 +1,6 @@
 //! From a qualifier to the version that it means: `$LATEST`, a number, or an alias and its weights.
 
+use bytes::Bytes;
 use kv::Txn;
 use wire::Cx;
 
@@ -44,26 +45,33 @@ impl<'a> Qualifier<'a> {
     }
 }
 
-/// The version that `name` means. Of an alias with weights, `chance` (0–1) picks one.
+/// The version that `name` means, as it is now. Of an alias with weights, `chance` (0–1) picks one.
 ///
 /// # Errors
 /// `ResourceNotFoundException` when there is none.
 pub(crate) async fn resolve(tx: &Txn, cx: &Cx, name: &FunctionName, chance: f64) -> Result<Resolved, LambdaError> {
+    let (version, alias) = version_meant(tx, cx, name, chance).await?;
+    Ok(Resolved { record: version_record(tx, cx, name, &version).await?, version, alias })
+}
+
+/// The version that `name` means, whether it exists or not, and the alias that led there. Of an alias with weights, `chance`
+/// (0–1) picks one.
+///
+/// # Errors
+/// `ResourceNotFoundException` when there is no such alias.
+pub(crate) async fn version_meant(
+    tx: &Txn,
+    cx: &Cx,
+    name: &FunctionName,
+    chance: f64,
+) -> Result<(String, Option<AliasRecord>), LambdaError> {
     match Qualifier::of(name.qualifier.as_deref()) {
-        Qualifier::Latest => Ok(Resolved {
-            version: LATEST.to_owned(),
-            record: version_record(tx, cx, name, LATEST).await?,
-            alias: None,
-        }),
-        Qualifier::Number(number) => {
-            let version = number.to_string();
-            Ok(Resolved { record: version_record(tx, cx, name, &version).await?, version, alias: None })
-        }
+        Qualifier::Latest => Ok((LATEST.to_owned(), None)),
+        Qualifier::Number(number) => Ok((number.to_string(), None)),
         Qualifier::Alias(alias) => {
             let found: Option<AliasRecord> = keys::get(tx, &Key::Alias(name.place(cx), alias)).await?;
             let found = found.ok_or_else(|| LambdaError::function_not_found(&name.qualified_arn(cx)))?;
-            let version = pick(&found, chance).to_owned();
-            Ok(Resolved { record: version_record(tx, cx, name, &version).await?, version, alias: Some(found) })
+            Ok((pick(&found, chance).to_owned(), Some(found)))
         }
     }
 }
@@ -78,10 +86,18 @@ pub(crate) async fn version_record(
     name: &FunctionName,
     version: &str,
 ) -> Result<FunctionRecord, LambdaError> {
+    Ok(keys::decode(&version_bytes(tx, cx, name, version).await?)?)
+}
+
+/// The same as it is stored.
+///
+/// # Errors
+/// As [`version_record`].
+pub(crate) async fn version_bytes(tx: &Txn, cx: &Cx, name: &FunctionName, version: &str) -> Result<Bytes, LambdaError> {
     let place = name.place(cx);
     let found = match Qualifier::of(Some(version)) {
-        Qualifier::Latest => keys::get(tx, &Key::Function(place)).await?,
-        Qualifier::Number(number) => keys::get(tx, &Key::Version(place, number)).await?,
+        Qualifier::Latest => tx.get(Key::Function(place).pack()).await?,
+        Qualifier::Number(number) => tx.get(Key::Version(place, number).pack()).await?,
         // `01`, or more digits than a number has: no version is called so.
         Qualifier::Alias(_) => None,
     };

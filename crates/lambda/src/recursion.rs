@@ -14,9 +14,11 @@ use wire::{Cx, TraceContext};
 use crate::error::LambdaError;
 use crate::event_queue::QueuedEvent;
 use crate::function::FunctionVersion;
+use crate::keys::{self, FunctionRecord};
 use crate::name::FunctionName;
 use crate::ops::snap_start::check_invocable;
-use crate::qualifier::{Resolved, concurrency, resolve};
+use crate::qualifier::{concurrency, version_bytes, version_meant};
+use crate::remembered::Records;
 use crate::state::Lambda;
 
 /// A chain runs one function at most this often ("approximately 16 times").
@@ -61,12 +63,13 @@ impl Lambda {
         trace: TraceContext,
     ) -> Result<(Arc<FunctionVersion>, TraceContext), LambdaError> {
         let chance = self.chance();
-        let (resolved, concurrency) = self
+        let (version, record, concurrency) = self
             .kv
             .read(|tx| async move {
-                let resolved = resolve(&tx, cx, name, chance).await?;
-                let concurrency = concurrency(&tx, cx, name, &resolved.version).await?;
-                Ok::<_, LambdaError>((resolved, concurrency))
+                let (version, _) = version_meant(&tx, cx, name, chance).await?;
+                let record = version_bytes(&tx, cx, name, &version).await?;
+                let concurrency = concurrency(&tx, cx, name, &version).await?;
+                Ok::<_, LambdaError>((version, record, concurrency))
             })
             .await?;
         let arn = name.arn(cx);
@@ -74,12 +77,20 @@ impl Lambda {
         if visits > CHAIN_MAX && !self.allows_recursion(cx, name).await? {
             return Err(LambdaError::RecursiveInvocationException { arn });
         }
-        let Resolved { version, record, .. } = resolved;
+        let qualified = format!("{arn}:{version}");
+        let records: Records = [Some(record), None];
+        let known = self.remembered_versions.get(&qualified, &records);
+        if let Some(known) = known.filter(|known| known.concurrency == concurrency) {
+            return Ok((known, trace));
+        }
+        let record: FunctionRecord = keys::decode(records[0].as_deref().unwrap_or_default())?;
         if let Some(state) = record.unready() {
             return Err(LambdaError::unready(state));
         }
         check_invocable(&record, &version)?;
-        Ok((Arc::new(self.version(cx, &name.name, version, record, concurrency)), trace))
+        let version = Arc::new(self.version(cx, &name.name, version, record, concurrency));
+        self.remembered_versions.insert(&qualified, &records, Arc::clone(&version));
+        Ok((version, trace))
     }
 }
 

@@ -100,6 +100,8 @@ pub struct State {
     pub(crate) read_object: ReadObject,
     /// By ARN: what follows from a function's record and its policy.
     pub(crate) remembered_facts: Remembered<ResourceFacts>,
+    /// By qualified ARN: what is made of a version's record and runs. Who runs it compares its concurrency, which has records of its own.
+    pub(crate) remembered_versions: Remembered<Arc<FunctionVersion>>,
     pub(crate) object_turns: Arc<Semaphore>,
     pub(crate) lately: Lately,
     pub(crate) check_policy: CheckPolicy,
@@ -144,6 +146,7 @@ impl Lambda {
             code_links,
             read_object,
             remembered_facts: Remembered::new(),
+            remembered_versions: Remembered::new(),
             object_turns: Arc::new(Semaphore::new(OBJECTS_AT_ONCE)),
             lately: Lately::default(),
             check_policy,

@@ -42,7 +42,8 @@ impl Chunk {
     }
 
     fn put(&mut self, at: Position, message: &str) {
-        let number = |wide: Option<u32>| wide.expect("a batch has fewer events and a chunk fewer bytes and milliseconds");
+        let number =
+            |wide: Option<u32>| wide.expect("a batch has fewer events and a chunk fewer bytes and milliseconds");
         self.events.put_u32(number(u32::try_from(at.timestamp_ms - self.first.timestamp_ms).ok()));
         self.events.put_u32(number(u32::try_from(at.number - self.first.number).ok()));
         self.events.put_u32(number(u32::try_from(message.len()).ok()));

@@ -78,7 +78,9 @@ impl Scan {
             }
             let Some((key, value)) = self.next_pair().await? else { return Ok(self.pop()) };
             let at = match (Key::decode(&key)?, &self.along) {
-                (Key::Event { at, part: 0, .. }, Along::Group(_)) | (Key::StreamEvent { at, .. }, Along::Stream(_)) => at,
+                (Key::Event { at, part: 0, .. }, Along::Group(_)) | (Key::StreamEvent { at, .. }, Along::Stream(_)) => {
+                    at
+                }
                 // The other parts come with the first.
                 _ => continue,
             };

@@ -1,5 +1,7 @@
 //! Reserved and provisioned concurrency.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::stage::{FUNCTIONS, Stage};
@@ -129,4 +131,27 @@ async fn provisioned_environments_take_no_more_memory_than_the_node_keeps_for_th
     put("f", 7).await.error();
     put("f", 4).await.expect(202);
     put("g", 2).await.expect(202);
+}
+
+/// What follows from a version's record is remembered between invocations, and is never older than what is stored.
+#[tokio::test]
+async fn each_invocation_runs_what_the_version_is_now() {
+    let stage = Stage::new().await;
+    stage.create("f", json!({})).await.expect(201);
+    let run = async || {
+        stage.call("POST", &format!("{FUNCTIONS}/f/invocations"), &[], "{}").await.expect(200);
+        stage.script.invoked.lock().pop().expect("it ran").0
+    };
+    let first = run().await;
+    assert!(Arc::ptr_eq(&first, &run().await), "nothing changed");
+    stage.send("PUT", PUT, json!({ "ReservedConcurrentExecutions": 7 })).await.expect(200);
+    assert_eq!(run().await.concurrency.reserved, Some(7));
+    let configuration = format!("{FUNCTIONS}/f/configuration");
+    stage.send("PUT", &configuration, json!({ "Timeout": 41 })).await.expect(200);
+    let changed = run().await;
+    assert_eq!((changed.timeout_s, changed.concurrency.reserved), (41, Some(7)));
+    assert_eq!(stage.delete(PUT).await.status, 204);
+    assert_eq!(run().await.concurrency.reserved, None);
+    assert_eq!(stage.delete(&format!("{FUNCTIONS}/f")).await.status, 204);
+    assert_eq!(stage.call("POST", &format!("{FUNCTIONS}/f/invocations"), &[], "{}").await.error().0, 404);
 }

@@ -143,7 +143,8 @@ async fn run(steps: Vec<Step>) {
                     model.0.push(Modelled { at: *at, stream, message });
                 }
                 let new = &model.0[model.0.len() - at.len()..];
-                let events: Vec<_> = new.iter().map(|event| (NOW_MS + TICK_MS * event.at, event.message.as_str())).collect();
+                let events: Vec<_> =
+                    new.iter().map(|event| (NOW_MS + TICK_MS * event.at, event.message.as_str())).collect();
                 fixture.append("g", STREAMS[stream], &events);
             }
             Step::Flush => fixture.logs.flush().await.expect("the store is healthy"),

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use sandbox::{Exit, State};
 
-use crate::support::{cgroups_of, eventually, first_line, is_root, launcher, marked_launcher, probe, processes_with, sh};
+use crate::support::{
+    cgroups_of, eventually, first_line, is_root, launcher, marked_launcher, probe, processes_with, sh,
+};
 
 /// CPU ticks of all processes whose command line contains `text`.
 fn ticks(text: &str) -> u64 {
