@@ -26,8 +26,9 @@ pub const SCAN_NAMES_MAX: usize = 5_000;
 pub const READ_PAIRS_MAX: usize = 100;
 /// Bytes of a message, or of several with their overhead, in one stored value.
 pub const PART_BYTES_MAX: usize = 60_000;
-/// Milliseconds from the first event of a chunk to its last. Whoever reads from a moment on looks so far back.
-pub const CHUNK_SPAN_MS_MAX: i64 = 1_000;
+/// Milliseconds from the first event of a chunk to its last. Whoever reads looks so far beyond what was asked for; what is written
+/// together mostly comes within [`LINGER`].
+pub const CHUNK_SPAN_MS_MAX: i64 = 250;
 /// Bytes of events of all streams that wait to be written.
 pub const QUEUE_BYTES_MAX: usize = 32 << 20;
 /// Bytes of events of one stream that wait to be written: one noisy function cannot push out all others.

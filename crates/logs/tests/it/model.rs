@@ -8,7 +8,7 @@ use crate::{NOW_MS, column, fixture, messages};
 
 const STREAMS: [&str; 3] = ["a", "ab", "c"];
 /// From one time of the model to the next: a chunk holds some of them.
-const TICK_MS: i64 = 150;
+const TICK_MS: i64 = 60;
 
 #[derive(Clone, Debug)]
 enum Step {

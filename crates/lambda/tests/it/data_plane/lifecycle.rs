@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lambda::{InvokeError, InvokeLimits};
+use lambda::{FunctionVersion, InvokeError, InvokeLimits};
 use serde_json::json;
+use sys::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::stage::{GONE_ROLE, KEYS_LIVE, Setting, Stage, pause, still_clock};
@@ -200,17 +201,11 @@ serve(lambda event, headers: (time.sleep(event), ticks)[1])
     assert!(awake > after + 100, "it goes on when it is thawed: {after} → {awake}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_idle_environment_is_stopped_after_the_configured_time_and_not_before() {
-    let clock = still_clock();
-    let limits = InvokeLimits { idle_max: Duration::from_secs(60), ..InvokeLimits::default() };
-    let stage = Stage::with(Setting { limits, clock: clock.clone(), ..Setting::default() }).await;
-    let function = stage.provided(COUNTER);
-    stage.answer(&function, "{}").await;
-    let trace = stage.invocation(&function, "{}");
-    let context = trace.trace.clone();
-    stage.invoker.invoke(&Arc::new(function.clone()), trace).await.unwrap();
-    // Frozen after a moment …
+/// How often the environment that answered has been called, once it is put down frozen.
+async fn call_and_freeze(stage: &Stage, clock: &Clock, function: &FunctionVersion) -> u64 {
+    let invocation = stage.invocation(function, "{}");
+    let context = invocation.trace.clone();
+    let outcome = stage.invoker.invoke(&Arc::new(function.clone()), invocation).await.unwrap();
     for _ in 0..10_000 {
         clock.advance(Duration::from_millis(1));
         pause(Duration::from_millis(1)).await;
@@ -218,7 +213,20 @@ async fn an_idle_environment_is_stopped_after_the_configured_time_and_not_before
             break;
         }
     }
-    stage.until("it is put down frozen", |stage| stage.invoker.idle(&function) == 1).await;
+    stage.until("it is put down frozen", |stage| stage.invoker.idle(function) == 1).await;
+    let answer: serde_json::Value = serde_json::from_slice(&outcome.payload).unwrap();
+    answer["count"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_environment_is_stopped_after_the_configured_time_and_not_before() {
+    let clock = still_clock();
+    let limits = InvokeLimits { idle_max: Duration::from_secs(60), ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, clock: clock.clone(), ..Setting::default() }).await;
+    let function = stage.provided(COUNTER);
+    stage.answer(&function, "{}").await;
+    // Frozen after a moment …
+    call_and_freeze(&stage, &clock, &function).await;
     clock.advance(Duration::from_secs(50));
     pause(Duration::from_millis(50)).await;
     assert_eq!(stage.invoker.idle(&function), 1, "fifty seconds are not sixty");
@@ -226,6 +234,25 @@ async fn an_idle_environment_is_stopped_after_the_configured_time_and_not_before
     clock.advance(Duration::from_secs(11));
     stage.until("it is stopped", |stage| stage.invoker.idle(&function) == 0).await;
     stage.until("its credentials are revoked", |stage| stage.registered_keys().is_empty()).await;
+}
+
+/// The policy has tests of its own (`keep_alive.rs`): here it is told what it has to know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_whose_environments_are_stopped_too_early_is_kept_for_longer() {
+    let clock = still_clock();
+    let limits = InvokeLimits { idle_max: Duration::from_secs(60), spare_memory_mb: 0, ..InvokeLimits::default() };
+    let stage = Stage::with(Setting { limits, clock: clock.clone(), ..Setting::default() }).await;
+    let function = stage.provided(COUNTER);
+    let mut counts = Vec::new();
+    // Every two minutes: a window of one misses all of them, until that has been seen often enough.
+    for _ in 0..7 {
+        counts.push(call_and_freeze(&stage, &clock, &function).await);
+        for _ in 0..4 {
+            clock.advance(Duration::from_secs(30));
+            pause(Duration::from_millis(20)).await;
+        }
+    }
+    assert_eq!(counts, [1, 1, 1, 1, 1, 2, 3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
