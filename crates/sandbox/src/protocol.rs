@@ -87,6 +87,10 @@ pub(crate) enum Handle {
     CpuV1,
     /// `cpu.stat` of cgroup v2.
     CpuV2,
+    /// `cpu.shares` of cgroup v1.
+    CpuWeightV1,
+    /// `cpu.weight` of cgroup v2.
+    CpuWeightV2,
 }
 
 /// From the helper to a sandbox's first process.

@@ -202,6 +202,15 @@ impl Sandbox {
         Ok(())
     }
 
+    /// While others want the CPU, the tree gets an eighth of what it would get (`ahead`), or as much as any: for work that nobody waits
+    /// for. A program that [was started ahead](crate::Spec::awaits_rest) has a 64th until it gets the rest of its spec.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn work_ahead(&self, ahead: bool) -> std::io::Result<()> {
+        self.tree.work_ahead(ahead)
+    }
+
     /// Kills the whole tree, frozen or not; it is gone within 100 ms. Calling it again does nothing.
     pub fn kill(&self) {
         self.tree.kill();

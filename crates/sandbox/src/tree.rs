@@ -105,6 +105,18 @@ impl Tree {
         Ok(())
     }
 
+    /// Gives it an eighth of the usual weight, or all of it. Nothing where there is no controller.
+    pub(crate) fn work_ahead(&self, ahead: bool) -> io::Result<()> {
+        let (file, usual) = match (self.file(Handle::CpuWeightV1), self.file(Handle::CpuWeightV2)) {
+            (Some(file), _) => (file, 1024),
+            (None, Some(file)) => (file, 100),
+            (None, None) => return Ok(()),
+        };
+        let weight: u32 = if ahead { usual / 8 } else { usual };
+        rustix::io::pwrite(file, weight.to_string().as_bytes(), 0)?;
+        Ok(())
+    }
+
     /// Starts counting CPU time from here.
     pub(crate) fn start_counting(&mut self) {
         self.cpu_us_at_start = self.cpu_us();

@@ -503,6 +503,13 @@ impl Environment {
         Ok(())
     }
 
+    /// Has it give way to others on the CPU: nobody waits for what it does (`ahead`); or be as any other.
+    pub(super) fn work_ahead(&self, ahead: bool) {
+        if let Err(error) = self.sandbox.work_ahead(ahead) {
+            tracing::warn!(environment = self.id, %error, "the weight of an environment cannot be set");
+        }
+    }
+
     /// Lets it run, if it is frozen.
     pub(crate) async fn thaw(&mut self) -> std::io::Result<()> {
         if self.state == State::Frozen {

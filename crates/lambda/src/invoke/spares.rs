@@ -168,7 +168,7 @@ impl Invoker {
         }
         let (shelf, places, closed) = (Arc::clone(shelf), Arc::clone(places), closed.clone());
         let (weak, environments) = (Arc::downgrade(&self.0), self.0.environments.clone());
-        // At low priority: with memory that is free, in a start slot and a place that nobody else wants.
+        // At low priority: with memory that is free, in a start slot and a place that nobody else wants, with CPU that others leave.
         let claim = move |Version(function): &Version| {
             let Some(place) = places.now(&function.account) else { return Claim::NotNow };
             match environments.spare_right(function.memory_mb) {
@@ -200,7 +200,7 @@ impl Invoker {
         let Spares { shelf, closed, .. } = &self.0.spares;
         let making = async {
             let (right, place) = self.right_and_place(&function).await?;
-            Box::pin(self.spare(&function, right, place)).await
+            Box::pin(self.spare(&function, right, place, false)).await
         };
         let made = closed.run_until_cancelled(making).await;
         let spare = made.unwrap_or_else(|| Err(InvokeError::shutting_down().into()))?;
@@ -241,12 +241,14 @@ impl Invoker {
         self.0.spares.shelf.count_of(&EnvironmentKey::of(function, None))
     }
 
-    /// A new environment that has run its init and stands frozen. Slot and place are given back before, if that lasts.
+    /// A new environment that has run its init and stands frozen. Slot and place are given back before, if that lasts. Where nobody
+    /// waits for it (`ahead`), init takes the CPU that others leave.
     async fn spare(
         &self,
         function: &Arc<FunctionVersion>,
         right: StartRight,
         place: Place,
+        ahead: bool,
     ) -> Result<Box<Environment>, NotInitialised> {
         let StartRight { slot, memory } = right;
         let (id, logs) = self.open_log_stream(function, None)?;
@@ -256,10 +258,12 @@ impl Invoker {
                 StartFailure::Platform(error) => error.into(),
                 StartFailure::Package(ending, _) => NotInitialised::of(&ending),
             })?;
+        environment.work_ahead(ahead);
         let start = clock.elapsed();
         let (initialised, held) =
             environment.initialise_with(InitPhase::Init, self.init_max(function), (slot, place), PLACE_MAX).await;
         drop(held);
+        environment.work_ahead(false);
         if function.snap_start || initialised.is_err() {
             let status = initialised.as_ref().map_or_else(Ending::init_status, |_| Status::Answered);
             let took = clock.elapsed() - start;
@@ -285,7 +289,7 @@ pub(super) fn init_max(function: &FunctionVersion) -> Duration {
 /// Makes one more.
 async fn make(weak: Weak<Shared>, making: Making<Version, Box<Environment>>, right: StartRight, place: Place) {
     let Some(invoker) = weak.upgrade().map(Invoker) else { return };
-    let made = Box::pin(invoker.spare(&making.kind.0, right, place)).await;
+    let made = Box::pin(invoker.spare(&making.kind.0, right, place, true)).await;
     making.put(made.map_err(|error| Unmade::Failed(error.to_string())));
 }
 

@@ -279,10 +279,13 @@ impl Group {
                 (Controller::Memory, Version::V2) => &[(Handle::MemoryPeak, "memory.peak")],
                 (Controller::CpuAccounting, Version::V1) => &[(Handle::CpuV1, "cpuacct.usage")],
                 (Controller::CpuAccounting, Version::V2) => &[(Handle::CpuV2, "cpu.stat")],
-                (Controller::Cpu | Controller::Processes, _) => &[],
+                (Controller::Cpu, Version::V1) => &[(Handle::CpuWeightV1, "cpu.shares")],
+                (Controller::Cpu, Version::V2) => &[(Handle::CpuWeightV2, "cpu.weight")],
+                (Controller::Processes, _) => &[],
             };
             for (handle, name) in files {
-                let write = matches!(handle, Handle::FreezerV1 | Handle::FreezerV2);
+                let write =
+                    matches!(handle, Handle::FreezerV1 | Handle::FreezerV2 | Handle::CpuWeightV1 | Handle::CpuWeightV2);
                 match OpenOptions::new().read(true).write(write).open(site.base.join(name)) {
                     Ok(file) => handles.push((*handle, OwnedFd::from(file))),
                     // memory.peak came with Linux 5.19.

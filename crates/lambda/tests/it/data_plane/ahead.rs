@@ -97,6 +97,43 @@ async fn nothing_is_foreseen_of_reserved_concurrency_or_where_spares_may_take_no
     }
 }
 
+/// The CPU weights of the groups in which a process runs that was called with this argument.
+fn weights_of(argument: &str) -> Vec<u32> {
+    let of_process = |entry: std::fs::DirEntry| {
+        let command = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        command.split('\0').any(|word| word == argument).then_some(())?;
+        let groups = std::fs::read_to_string(entry.path().join("cgroup")).ok()?;
+        let mut of_cpu = groups.lines().filter(|line| line.contains(":cpu:") || line.contains("cpu,"));
+        let path = of_cpu.next()?.splitn(3, ':').nth(2)?.to_owned();
+        std::fs::read_to_string(format!("/sys/fs/cgroup/cpu{path}/cpu.shares")).ok()?.trim().parse().ok()
+    };
+    std::fs::read_dir("/proc").expect("processes").flatten().filter_map(of_process).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_init_that_nobody_waits_for_gives_way_to_others() {
+    // Version 2 names its file differently, and has no group with this one's name.
+    if !std::path::Path::new("/sys/fs/cgroup/cpu").is_dir() {
+        return;
+    }
+    let stage = Stage::new().await;
+    let unique = format!("{:06}", std::process::id());
+    let (init, call) = (format!("1.40{unique}"), format!("1.41{unique}"));
+    let program = format!(
+        "import subprocess\nsubprocess.run(['sleep', '{init}'])\ndef handler(event, context):\n    event and subprocess.run(['sleep', '{call}'])\n"
+    );
+    let function = stage.function("python3.11", "index.handler", &[("index.py", &program)]);
+    let all_run = async |argument: &str, weights: &[u32]| {
+        stage.until("all run, as heavy as they should", |_| weights_of(argument) == weights).await;
+    };
+    let two = async { tokio::join!(stage.invoke(&function, "0"), stage.invoke(&function, "0")) };
+    tokio::join!(two, all_run(&init, &[1024, 1024]));
+    all_run(&init, &[128]).await;
+    stage.until("a spare stands by", |stage| stage.invoker.spares(&function) == 1).await;
+    let (outcomes, ()) = tokio::join!(at_once(&stage, &function, 3), all_run(&call, &[1024; 3]));
+    assert!(outcomes.iter().all(|outcome| outcome.report.cold.is_none()), "two were idle, and one stood by");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_foreseen_before_its_concurrency_was_reserved_is_not_any_more() {
     let stage = Stage::new().await;
