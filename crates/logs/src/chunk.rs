@@ -1,10 +1,12 @@
 //! Chunks: events of one stream that are stored together, because a row of the store costs more than most log lines.
 //!
 //! ```text
-//!   format · written (i64) · length of name (u16) · name of stream · events: [ms after the first · numbers after it · length (u32 each) · message]
+//!   format · written (i64) · length of name (u16) · name of stream · events: [numbers after the first · length (u32 each) · message]
 //! ```
-//! The key has the place of the first. Events of several streams arrive mixed, so the numbers of a chunk have gaps, and chunks
-//! overlap: whoever reads puts them in order ([`crate::read`]). That works because a chunk is short ([`limits::CHUNK_SPAN_MS_MAX`]).
+//! The key has the place of the first; all are of its millisecond. Events of several streams arrive mixed, so the numbers of a chunk
+//! have gaps, and chunks overlap: whoever reads puts them in order ([`crate::read`]) and holds what overlaps meanwhile. A function
+//! may say when its events happened, all at the same time if it likes: so it is by their numbers that chunks are short
+//! ([`limits::CHUNK_NUMBERS_MAX`]).
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -18,22 +20,21 @@ pub(crate) const FORMAT: u8 = 2;
 /// A chunk that is being filled.
 pub(crate) struct Chunk {
     first: Position,
-    last: Position,
     events: Vec<u8>,
 }
 
 impl Chunk {
     /// A chunk with one event. `message` is at most [`limits::PART_BYTES_MAX`] bytes.
     pub(crate) fn of(at: Position, message: &str) -> Self {
-        let mut chunk = Self { first: at, last: at, events: Vec::new() };
+        let mut chunk = Self { first: at, events: Vec::new() };
         chunk.put(at, message);
         chunk
     }
 
-    /// Adds an event, if it may follow those that are there.
+    /// Adds an event that came after those that are there, if it may be one of them.
     pub(crate) fn push(&mut self, at: Position, message: &str) -> bool {
-        let takes = at > self.last
-            && at.timestamp_ms - self.first.timestamp_ms <= limits::CHUNK_SPAN_MS_MAX
+        let takes = at.timestamp_ms == self.first.timestamp_ms
+            && at.number - self.first.number <= limits::CHUNK_NUMBERS_MAX
             && self.events.len() + message.len() <= limits::PART_BYTES_MAX;
         if takes {
             self.put(at, message);
@@ -42,13 +43,10 @@ impl Chunk {
     }
 
     fn put(&mut self, at: Position, message: &str) {
-        let number =
-            |wide: Option<u32>| wide.expect("a batch has fewer events and a chunk fewer bytes and milliseconds");
-        self.events.put_u32(number(u32::try_from(at.timestamp_ms - self.first.timestamp_ms).ok()));
-        self.events.put_u32(number(u32::try_from(at.number - self.first.number).ok()));
-        self.events.put_u32(number(u32::try_from(message.len()).ok()));
+        let narrow = |number: Result<u32, _>| number.expect("a chunk has few numbers and bytes");
+        self.events.put_u32(narrow(u32::try_from(at.number - self.first.number)));
+        self.events.put_u32(narrow(u32::try_from(message.len() as u64)));
         self.events.put_slice(message.as_bytes());
-        self.last = at;
     }
 
     /// The place of its first event: that of its key.
@@ -86,13 +84,10 @@ pub(crate) fn decode(first: Position, value: &[u8]) -> Result<Vec<Event>, LogsEr
     let stream = text(name)?;
     let mut events = Vec::new();
     while !rest.is_empty() {
-        let [later_ms, later_number, length] =
-            [rest.try_get_u32(), rest.try_get_u32(), rest.try_get_u32()].map(|number| number.map_err(|_| cut()));
-        let at = Position {
-            timestamp_ms: first.timestamp_ms.saturating_add(i64::from(later_ms?)),
-            number: first.number.saturating_add(u64::from(later_number?)),
-        };
-        let (message, others) = rest.split_at_checked(length? as usize).ok_or_else(cut)?;
+        let later = rest.try_get_u32().map_err(|_| cut())?;
+        let length = rest.try_get_u32().map_err(|_| cut())?;
+        let at = Position { number: first.number.saturating_add(u64::from(later)), ..first };
+        let (message, others) = rest.split_at_checked(length as usize).ok_or_else(cut)?;
         events.push(Event { at, stream: stream.clone(), ingestion_ms, message: text(message)? });
         rest = others;
     }
@@ -111,13 +106,13 @@ mod tests {
 
         #[test]
         fn events_survive_the_round_trip(
-            steps in proptest::collection::vec((0..400_i64, 1..3_u64, ".{0,20}"), 1..20), stream in ".{0,100}", ingestion_ms in any::<i64>(),
+            steps in proptest::collection::vec((1..40_u64, ".{0,20}"), 1..20), stream in ".{0,100}", ingestion_ms in any::<i64>(),
         ) {
             let first = Position { timestamp_ms: 1_700_000_000_000, number: 7 };
             let (mut at, mut chunk) = (first, Chunk::of(first, "first"));
             let mut expected = vec![(first, "first".to_owned())];
-            for (ms, numbers, message) in steps {
-                at = Position { timestamp_ms: at.timestamp_ms + ms, number: at.number + numbers };
+            for (numbers, message) in steps {
+                at.number += numbers;
                 if chunk.push(at, &message) {
                     expected.push((at, message));
                 }
@@ -135,15 +130,16 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_is_short_and_small_and_in_order() {
+    fn a_chunk_is_of_one_millisecond_short_and_small() {
         let first = Position { timestamp_ms: 5_000, number: 10 };
-        let later = |ms: i64, number: u64| Position { timestamp_ms: 5_000 + ms, number };
+        let later = |ms: i64, numbers: u64| Position { timestamp_ms: 5_000 + ms, number: 10 + numbers };
         for (at, bytes, expected) in [
-            (later(0, 11), 1, true),
-            (later(limits::CHUNK_SPAN_MS_MAX, 11), 1, true),
-            (later(limits::CHUNK_SPAN_MS_MAX + 1, 11), 1, false),
-            (later(-1, 11), 1, false),
-            (later(0, 11), limits::PART_BYTES_MAX, false),
+            (later(0, 1), 1, true),
+            (later(0, limits::CHUNK_NUMBERS_MAX), 1, true),
+            (later(0, limits::CHUNK_NUMBERS_MAX + 1), 1, false),
+            (later(1, 1), 1, false),
+            (later(-1, 1), 1, false),
+            (later(0, 1), limits::PART_BYTES_MAX, false),
         ] {
             assert_eq!(Chunk::of(first, "first").push(at, &"x".repeat(bytes)), expected, "{at:?} {bytes}");
         }

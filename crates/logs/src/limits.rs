@@ -26,9 +26,9 @@ pub const SCAN_NAMES_MAX: usize = 5_000;
 pub const READ_PAIRS_MAX: usize = 100;
 /// Bytes of a message, or of several with their overhead, in one stored value.
 pub const PART_BYTES_MAX: usize = 60_000;
-/// Milliseconds from the first event of a chunk to its last. Whoever reads looks so far beyond what was asked for; what is written
-/// together mostly comes within [`LINGER`].
-pub const CHUNK_SPAN_MS_MAX: i64 = 250;
+/// From the number of a chunk's first event to that of its last. Whoever reads looks so far beyond what was asked for, and holds no
+/// more events than that.
+pub const CHUNK_NUMBERS_MAX: u64 = 256;
 /// Bytes of events of all streams that wait to be written.
 pub const QUEUE_BYTES_MAX: usize = 32 << 20;
 /// Bytes of events of one stream that wait to be written: one noisy function cannot push out all others.

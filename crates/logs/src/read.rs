@@ -1,9 +1,9 @@
 //! Reading events back: forwards or backwards between two places, one after the other, in bounded steps.
 //!
 //! ```text
-//!   time ──►   [a    a  a]           chunks are read in the order of their first events, and overlap. Forwards, an event is due
-//!                 [b      b]         when no chunk that comes can have an earlier one: up to the first event of the newest chunk.
-//!                       [a a]        Backwards, when a chunk that comes would have to last too long.
+//!   number ──►   [a    a  a]       chunks of one millisecond are read in the order of their first events, and overlap. Forwards,
+//!                   [b      b]     an event is due when no chunk that comes can have an earlier one: up to the first event of the
+//!                         [a a]    newest chunk. Backwards, when a chunk that comes would have to be too long.
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -106,8 +106,8 @@ impl Scan {
             (_, None) => false,
             (false, Some(last)) => self.events.first_key_value().is_some_and(|(at, _)| *at <= last),
             (true, Some(last)) => {
-                let latest_ms = last.timestamp_ms.saturating_add(limits::CHUNK_SPAN_MS_MAX);
-                self.events.last_key_value().is_some_and(|(at, _)| at.timestamp_ms > latest_ms)
+                let latest = Position { number: last.number.saturating_add(limits::CHUNK_NUMBERS_MAX), ..last };
+                self.events.last_key_value().is_some_and(|(at, _)| *at >= latest)
             }
         }
     }
@@ -136,7 +136,7 @@ impl Scan {
 
 /// Where a chunk may begin that has an event at `from`.
 const fn earliest_chunk(from: Position) -> Position {
-    Position::start_of(from.timestamp_ms.saturating_sub(limits::CHUNK_SPAN_MS_MAX))
+    Position { number: from.number.saturating_sub(limits::CHUNK_NUMBERS_MAX), ..from }
 }
 
 /// The events whose value at `at` is `value`: those of a chunk, or a single one.
