@@ -14,8 +14,8 @@ use crate::keys::Position;
 use crate::read::Event;
 use crate::{LogsError, limits};
 
-/// First byte of a chunk's value. (1 is part 0 of an event that has a row of its own: `keys.rs`.)
-pub(crate) const FORMAT: u8 = 2;
+/// First byte of a chunk's value. (1 is part 0 of an event that has a row of its own: `keys.rs`; 2 was a layout that lasted a day.)
+pub(crate) const FORMAT: u8 = 3;
 
 /// A chunk that is being filled.
 pub(crate) struct Chunk {
@@ -127,6 +127,16 @@ mod tests {
         fn foreign_bytes_are_reported_and_never_panic(bytes in any::<Vec<u8>>(), ms in any::<i64>(), number in any::<u64>()) {
             let _ = decode(Position { timestamp_ms: ms, number }, &[&[FORMAT], &bytes[..]].concat());
         }
+    }
+
+    /// Whoever changes the layout changes the format's number too: stores have rows of the one before.
+    #[test]
+    fn the_layout_of_this_format_stays_what_it_is() {
+        let first = Position { timestamp_ms: 5_000, number: 10 };
+        let mut chunk = Chunk::of(first, "hi");
+        assert!(chunk.push(Position { timestamp_ms: 5_000, number: 14 }, "you"));
+        let expected = b"\x03\0\0\0\0\0\0\x03\xe8\0\x01s\0\0\0\0\0\0\0\x02hi\0\0\0\x04\0\0\0\x03you";
+        assert_eq!(&chunk.encode(1_000, "s")[..], expected);
     }
 
     #[test]

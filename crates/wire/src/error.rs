@@ -88,7 +88,8 @@ impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.message)?;
         match &self.internal {
-            Some(source) => write!(f, " (internal: {source})"),
+            // As `Debug`: the `Display` of a service's error is what its client reads, and hides the cause.
+            Some(source) => write!(f, " (internal: {source:?})"),
             None => Ok(()),
         }
     }
@@ -106,5 +107,31 @@ pub fn to_api_error<E: ServiceError>(error: E) -> ApiError {
         members: error.members(),
         headers: error.headers(),
         internal: (error.fault() == Fault::Server).then(|| Box::new(error) as Box<dyn Error + Send + Sync>),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("The service cannot complete the request.")]
+    struct Broken(&'static str);
+
+    impl ServiceError for Broken {
+        fn code(&self) -> &'static str {
+            "InternalFailure"
+        }
+
+        fn status(&self) -> u16 {
+            500
+        }
+    }
+
+    #[test]
+    fn what_happened_inside_is_told_to_the_log_and_not_to_the_client() {
+        let error = to_api_error(Broken("row 7 is cut"));
+        assert_eq!(error.message, "The service cannot complete the request.");
+        assert!(error.to_string().contains("row 7 is cut"), "{error}");
     }
 }

@@ -78,6 +78,13 @@ fn a_trace_with_no_value_is_listed_alone() {
     assert_eq!(decode_listed(b"").expect("known"), []);
 }
 
+/// Whoever changes the layout changes the format's number too: stores have rows of the one before.
+#[test]
+fn the_layout_of_listed_traces_stays_what_it_is() {
+    let expected = format!("\x01{} {}", trace_id(1), trace_id(2));
+    assert_eq!(encode_listed(&[trace_id(1), trace_id(2)]), expected.as_bytes());
+}
+
 #[test]
 fn another_format_version_is_corrupt() {
     assert!(matches!(decode_listed(b"\x02"), Err(TraceError::Corrupt(what)) if what.contains("format version")));
