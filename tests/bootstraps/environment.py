@@ -17,7 +17,7 @@ NODE = os.environ.get("TINDERBOX_TEST_NODE") or shutil.which("node")
 PYTHON = shutil.which("python3") or sys.executable
 
 INVOKE, READY, RESPONSE, ERROR, INIT_ERROR, LOADING, CHUNK, HEAD, ASSIGN, STANDBY = 1, 2, 3, 4, 5, 6, 7, 8, 16, 17
-RESTORE, SUSPENDED, RESTORED, RESTORE_ERROR, GIVEN = 18, 19, 20, 21, 22
+RESTORE, SUSPENDED, RESTORED, RESTORE_ERROR, GIVEN, PLACED = 18, 19, 20, 21, 22, 23
 KINDS = {
     READY: "READY",
     RESPONSE: "RESPONSE",
@@ -56,7 +56,8 @@ def request_id(number):
 class Environment:
     """Starts the bootstrap with descriptor 3 as channel and 4 as log pipe, as the sandbox does."""
 
-    def __init__(self, language, folder, files, handler, generic=False, boot=(), **env):
+    def __init__(self, language, folder, files, handler, generic=False, boot=(), place=lambda: None, **env):
+        """A generic runtime knows its function before `place` is called, and is told that everything is in its place after it."""
         for name, text in files.items():
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,8 +95,13 @@ class Environment:
             standby = self._frame()
             assert standby.kind == "STANDBY", (standby, self.finish())
             self.lacks = standby.body.decode()
-            payload = bytes((ASSIGN,)) + json.dumps({"environment": own}).encode()
-            self.channel.sendall(struct.pack(">I", len(payload)) + payload)
+            assign = bytes((ASSIGN,)) + json.dumps({"environment": own}).encode()
+            self._send_frame(assign)
+            place()
+            self._send_frame(bytes((PLACED,)))
+
+    def _send_frame(self, payload):
+        self.channel.sendall(struct.pack(">I", len(payload)) + payload)
 
     def receive(self):
         """The next frame, or None when the bootstrap has closed its end. LOADING comes first, and only then."""
@@ -140,12 +146,12 @@ class Environment:
         head = json.dumps({key: value for key, value in head.items() if value is not None}).encode()
         event = event if isinstance(event, bytes) else json.dumps(event).encode()
         payload = struct.pack(">BI", INVOKE, len(head)) + head + event
-        self.channel.sendall(struct.pack(">I", len(payload)) + payload)
+        self._send_frame(payload)
         return request_id(self.invokes)
 
     def restore(self):
         """Tells a suspended bootstrap that it is about to be used."""
-        self.channel.sendall(struct.pack(">IB", 1, RESTORE))
+        self._send_frame(bytes((RESTORE,)))
 
     def invoke(self, event=None, **header):
         """One round trip; checks that the answer carries the request id."""

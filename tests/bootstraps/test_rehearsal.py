@@ -1,5 +1,7 @@
 """A generic runtime rehearses a cold start before it knows its function: nothing of that may be seen by the function."""
 
+import time
+
 import pytest
 from environment import Environment, Frame
 
@@ -47,6 +49,27 @@ def seen(language, source, folder, generic):
     try:
         assert not generic or environment.lacks == ""
         return environment.ready().result({"a": 1})
+    finally:
+        environment.close()
+
+
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize(
+    "language, name, source",
+    [("node", "index.js", "exports.handler = async (event) => event;"), ("python", "index.py", "def handler(event, context):\n    return event\n")],
+)
+def test_a_generic_runtime_looks_at_nothing_of_its_function_before_it_is_in_its_place(tmp_path, language, name, source, late):
+    folder = tmp_path / "task"
+
+    def place():
+        if late:  # else both frames come at once
+            time.sleep(0.3)
+        folder.mkdir()
+        (folder / name).write_text(source)
+
+    environment = Environment(language, folder, {}, "index.handler", generic=True, place=place)
+    try:
+        assert environment.ready().result({"a": 1}) == {"a": 1}
     finally:
         environment.close()
 

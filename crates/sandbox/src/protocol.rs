@@ -167,7 +167,13 @@ pub(crate) fn receive<M: DeserializeOwned>(
     socket: impl AsFd,
     flags: RecvFlags,
 ) -> Result<Option<(M, Vec<OwnedFd>)>, Errno> {
-    let mut bytes = vec![0_u8; PACKET_BYTES_MAX];
+    // As many bytes as there are: the largest packet has fifty pages, which a process that has just been forked would get one by one.
+    let look = flags | RecvFlags::PEEK | RecvFlags::TRUNC;
+    let length = match rustix::io::retry_on_intr(|| rustix::net::recv(&socket, &mut [0_u8; 0], look)) {
+        Err(Errno::CONNRESET) => return Ok(None),
+        looked => looked?.1,
+    };
+    let mut bytes = vec![0_u8; length.min(PACKET_BYTES_MAX)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {

@@ -290,11 +290,12 @@ async function runThrough(open) {
   streaming.leave();
 }
 
-/** Becomes the runtime of the function that the environment variables describe. */
-function start(open = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3)) {
+/** Becomes the runtime of the function that the environment variables describe; `arrive` waits until its files are there. */
+function start(open = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3), arrive = () => {}) {
   channel = open;
   prepare();
   listenToProcess();
+  arrive(channel);
   // A top-level await that never settles in the user's module leaves the loop empty during init.
   whenIdle = () => die('Init Error', new RuntimeError('NodeJsExit', NEVER_SETTLED), EXIT_INIT_ERROR);
   main();

@@ -14,6 +14,7 @@
 //   runtime -> server  17 STANDBY     empty (Python: or why it has not all that it was to load): a generic runtime is up and knows no function
 //                      18 to 21       what Python's hooks of SnapStart need; node has none
 //   runtime -> server  22 GIVEN       before READY: what this init was asked for beside itself
+//   server -> runtime  23 PLACED      empty, after ASSIGN: the function's code and folders are in their places
 //
 // Reads block the whole process on purpose. Between two invokes Lambda promises nothing to background work (the
 // environment is frozen), and a blocking read is the shortest way from the server's write to the handler's first line.
@@ -34,6 +35,7 @@ const KIND_HEAD = 8;
 const KIND_ASSIGN = 16;
 const KIND_STANDBY = 17;
 const KIND_GIVEN = 22;
+const KIND_PLACED = 23;
 
 const REQUEST_ID_BYTES = 36;
 const PREFIX_BYTES = 5; // u32 length, u8 kind
@@ -125,6 +127,14 @@ class Channel {
     const assignment = JSON.parse(this.input.toString('utf8', this.begin + PREFIX_BYTES, end));
     this.consume(end);
     return assignment;
+  }
+
+  /** Blocks until the code of the function is in its place; false at the end. */
+  placed() {
+    const length = this.awaitFrame(KIND_PLACED);
+    if (length === null) return false;
+    this.consume(this.begin + 4 + length);
+    return true;
   }
 
   /** Buffers a whole frame of this kind; its length, or null when the server hung up. */

@@ -41,8 +41,8 @@ function invokeFrame() {
   return frame(1, length, header, JSON.stringify(EVENT));
 }
 
-/** Goes through everything once, from what `assume` does on. `channel` leads nowhere meanwhile. */
-async function rehearse(channel, assume) {
+/** Goes through everything once, from what `assume` and `arrive` do on. `channel` leads nowhere meanwhile. */
+async function rehearse(channel, assume, arrive) {
   // Landlock lets nobody truncate it.
   const nowhere = fs.openSync('/dev/null', fs.constants.O_WRONLY);
   const before = { fd: channel.fd, folder: process.cwd(), environment: { ...process.env } };
@@ -51,6 +51,8 @@ async function rehearse(channel, assume) {
     const environment = { ...pass, LAMBDA_TASK_ROOT: __dirname, _LAMBDA_TELEMETRY_LOG_FD: String(nowhere) };
     channel.take(frame(16, JSON.stringify({ environment })));
     assume(channel);
+    channel.take(frame(23));
+    arrive(channel);
     channel.take(invokeFrame());
     await runThrough(channel);
   }

@@ -20,11 +20,13 @@ impl Invoker {
         rest: impl FnOnce() -> Rest,
     ) -> Option<Stem> {
         let mut stem = self.0.stems.take(plan, version)?;
-        if let Err(error) = stem.sandbox.complete(rest()).await {
+        // The runtime takes on the variables while the mounts are made; it loads nothing of the function before both are done.
+        let (completed, ()) = tokio::join!(stem.sandbox.complete(rest()), stem.line.assign(variables));
+        if let Err(error) = completed {
             tracing::warn!(%error, "a runtime that stood by cannot be given its function; another is started");
             return None;
         }
-        stem.line.assign(variables).await;
+        stem.line.placed().await;
         Some(stem)
     }
 }

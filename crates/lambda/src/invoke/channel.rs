@@ -18,6 +18,7 @@
 //!                     20 RESTORED    nothing; it is done
 //!                     21 RESTORE_ERROR  error JSON; it went wrong
 //!                     22 GIVEN       what an init was asked for beside itself; only where it was, and once
+//!   server → runtime  23 PLACED      nothing, after ASSIGN: the function's code and folders are in their places
 //! ```
 //!
 //! The peer is untrusted: every length is checked before anything is kept, and a frame that fits nothing ends the
@@ -162,6 +163,9 @@ pub(crate) fn encode_assign(environment: &[(String, String)]) -> Bytes {
     frame.put_slice(json.as_bytes());
     frame.freeze()
 }
+
+/// The bytes of a PLACED frame.
+pub(crate) const PLACED: [u8; 5] = [0, 0, 0, 1, 23];
 
 /// The bytes of a RESTORE frame.
 pub(crate) const RESTORE: [u8; 5] = [0, 0, 0, 1, 18];

@@ -42,6 +42,9 @@ const KEEP: Duration = Duration::from_secs(24 * 3_600);
 const KEEP_NOTHING: Duration = Duration::from_secs(3_600);
 /// Caches that are doubted; where there are more, a failure is enough to give one up.
 const DOUBTED_MAX: usize = 10_000;
+/// A cache is written down this long after the init that has made it: by then its first event, which somebody waits for, has mostly
+/// been answered.
+const WRITE_AFTER: Duration = Duration::from_millis(50);
 /// How often it is looked for those that go.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 /// Names of files that are still being written.
@@ -105,9 +108,9 @@ impl Cached {
     /// Init is over, and nothing else has happened in the environment. Where it went well, the first event tells more.
     pub(super) async fn conclude(self, end: InitEnd, given: Option<Bytes>) -> Option<FirstEvent> {
         match (self, end, given) {
-            // Nobody waits for it.
             (Self::Made(Making { inner, place, turn }), InitEnd::Well, Some(cache)) => {
                 drop(sys::task::spawn("code cache", async move {
+                    inner.clock.sleep(WRITE_AFTER).await;
                     put(inner, place, cache).await;
                     drop(turn);
                 }));

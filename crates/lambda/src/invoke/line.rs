@@ -220,10 +220,15 @@ impl FrameLine {
         self.undelivered = self.socket.write_all(&channel::RESTORE).await.is_err();
     }
 
-    /// Tells a generic runtime its function. What goes wrong is said by [`FrameLine::listen`].
+    /// Tells a generic runtime its function, whose code may not be there yet. What goes wrong is said by [`FrameLine::listen`].
     pub(crate) async fn assign(&mut self, environment: &[(String, String)]) {
         // A write fails only when the peer has closed: the next read says so.
         let _ = self.socket.write_all(&channel::encode_assign(environment)).await;
+    }
+
+    /// Tells it that the code is there, and that it may load it.
+    pub(crate) async fn placed(&mut self) {
+        let _ = self.socket.write_all(&channel::PLACED).await;
     }
 
     pub(crate) async fn listen(&mut self) -> Said {

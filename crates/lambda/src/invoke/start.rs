@@ -153,15 +153,12 @@ impl Invoker {
         };
         let extensions = Extensions::new(About::of(function), shared.rng.clone(), &external);
         let (plan, mut logs) = self.plan(function, &folders, logs)?;
-        let (beside, cached) = match asked {
-            Some(beside) => (beside, Cached::Not),
-            None => self.cached(function, &plan).await,
-        };
-        folders.beside = beside.mount();
         let mut state = State::Empty;
         let peer = peer(function, &id);
-        let (credentials, holds) =
-            self.credentials(function, &peer, folders.image.clone()).await.map_err(StartFailure::Platform)?;
+        let credentials = self.credentials(function, &peer, folders.image.clone());
+        let ((beside, cached), credentials) = tokio::join!(self.beside(function, &plan, asked), credentials);
+        let (credentials, holds) = credentials.map_err(StartFailure::Platform)?;
+        folders.beside = beside.mount();
         let mut variables = Self::variables(function, &plan, logs.name(), &credentials);
         variables.extend(beside.variable());
         let protocol = entry::protocol(function, &plan);
@@ -232,8 +229,11 @@ impl Invoker {
         Ok((credentials, holds))
     }
 
-    /// What the init of a function is to do about what was compiled of its code.
-    async fn cached(&self, function: &FunctionVersion, plan: &LaunchPlan) -> (Beside, Cached) {
+    /// What the init of a function is to do beside itself: what it is asked for, or something about what was compiled of its code.
+    async fn beside(&self, function: &FunctionVersion, plan: &LaunchPlan, asked: Option<Beside>) -> (Beside, Cached) {
+        if let Some(beside) = asked {
+            return (beside, Cached::Not);
+        }
         // Behind a script of the user's own it is not known what runs, nor with what flags.
         let ours = entry::protocol(function, plan) == Protocol::Frames && function.image.is_none();
         // Nothing passes from one tenant's environments to another's, not even what init has made.
@@ -298,6 +298,9 @@ impl Invoker {
     /// Names of the external extensions that the layers bring.
     async fn external_extensions(&self, folders: &Folders, logs: &mut LogStream) -> Result<Vec<String>, NoSandbox> {
         let (image, layers) = (folders.image.clone(), folders.layers.clone());
+        if image.is_none() && layers.is_none() {
+            return Ok(Vec::new());
+        }
         let found = sys::task::blocking(move || {
             let folder = image.as_ref().and_then(image::opt).or(layers);
             folder.map_or_else(|| Ok(Vec::new()), |folder| extensions::external(&folder))

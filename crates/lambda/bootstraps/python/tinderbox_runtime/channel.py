@@ -15,6 +15,7 @@ runtime -> server  19 SUSPENDED   empty: init is done, and something is to be do
                    20 RESTORED    empty: it is done
                    21 RESTORE_ERROR  error JSON: it went wrong
                    22 GIVEN       before READY: what this init was asked for beside itself
+server -> runtime  23 PLACED      empty, after ASSIGN: the function's code and folders are in their places
 """
 
 import os
@@ -32,6 +33,7 @@ SUSPENDED = 19
 RESTORED = 20
 RESTORE_ERROR = 21
 GIVEN = 22
+PLACED = 23
 
 REQUEST_ID_BYTES = 36
 READ_BYTES = 64 * 1024
@@ -66,21 +68,26 @@ class Channel:
 
     def assignment(self):
         """Blocks until a generic runtime is given a function: the JSON of the ASSIGN frame, or None at the end."""
-        data = self._frame(ASSIGN, 5)
+        # No byte more: PLACED may have come, too.
+        data = self._frame(ASSIGN, 5, 4)
         return None if data is None else data[5:]
+
+    def placed(self):
+        """Blocks until the code of the function is in its place; False when the server hung up."""
+        return self._frame(PLACED, 5) is not None
 
     def restoration(self):
         """Blocks until a suspended environment is about to be used; False when the server hung up."""
         return self._frame(RESTORE, 5) is not None
 
-    def _frame(self, kind, least):
-        """The bytes of the next frame, which must be of this kind; None when the server hung up."""
+    def _frame(self, kind, least, at_once=READ_BYTES):
+        """The bytes of the next frame, which must be of this kind; None when the server hung up. The first read asks for `at_once`."""
         try:
-            data = os.read(self.fd, READ_BYTES)
+            data = os.read(self.fd, at_once)
             if not data:
                 return None
             while len(data) < 4:
-                data += self._more(READ_BYTES)
+                data += self._more(at_once - len(data))
             end = 4 + int.from_bytes(data[:4], "big")
             if not least <= end <= FRAME_BYTES_MAX:
                 raise ValueError(f"channel: bad frame length {end - 4}")

@@ -1,4 +1,4 @@
-"""A generic runtime: boot, perhaps the AWS SDK (resident.py), STANDBY, wait for ASSIGN, then init and the invoke loop as ever.
+"""A generic runtime: boot, perhaps the AWS SDK (resident.py), STANDBY, wait for ASSIGN and PLACED, then init and the invoke loop as ever.
 
 Nothing of any user has been seen until ASSIGN. What only counts when a process starts (PYTHON* variables, LD_LIBRARY_PATH, TZ …) cannot be
 assigned: the server starts such functions with bootstrap.py.
@@ -73,8 +73,15 @@ def main():
     if assignment is None:
         sys.exit(0)
     environment = json.loads(assignment)["environment"]
+    # Its files are put in their places meanwhile.
     os.environ.update(environment)
-    os.chdir(environment["LAMBDA_TASK_ROOT"])
+    serve.main(channel, lambda: arrive(channel))
+
+
+def arrive(channel):
+    """Waits for the files of the function."""
+    if not channel.placed():
+        sys.exit(0)
+    os.chdir(os.environ["LAMBDA_TASK_ROOT"])
     # Folders that were not there at the start are now.
     sys.path_importer_cache.clear()
-    serve.main(channel)

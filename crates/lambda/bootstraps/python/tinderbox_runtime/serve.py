@@ -148,17 +148,20 @@ def prepare():
     sink.configure(take("_LAMBDA_TELEMETRY_LOG_FD", None), os.environ.get("AWS_LAMBDA_LOG_FORMAT", ""))
     sys.stdout.reconfigure(line_buffering=True)
     hook_logging()
-    prepare_path()
     return descriptor
 
 
-def main(channel=None):
+def main(channel=None, arrive=None):
+    """`arrive` waits until the files of the function are there."""
     # Reserved, unlike AWS_LAMBDA_MAX_CONCURRENCY, which any function may set.
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "lambda-managed-instances":
         from tinderbox_runtime import concurrent
 
         return concurrent.main()
     descriptor = prepare()
+    if arrive is not None:
+        arrive()
+    prepare_path()
     given = beside_init(os.environ.pop("_TINDERBOX_INIT", None))
     channel = channel or frames.Channel(descriptor)
     channel.send(frames.LOADING, "", b"")
