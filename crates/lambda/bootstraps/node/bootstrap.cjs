@@ -241,7 +241,6 @@ async function initialise() {
 }
 
 async function main() {
-  streaming.install();
   const { loaded, loops: left } = await initialise();
   let loops = left;
   for (;;) {
@@ -295,6 +294,7 @@ function start(open = new Channel(takeDescriptor('_TINDERBOX_CHANNEL_FD') ?? 3),
   channel = open;
   prepare();
   listenToProcess();
+  streaming.install();
   arrive(channel);
   // A top-level await that never settles in the user's module leaves the loop empty during init.
   whenIdle = () => die('Init Error', new RuntimeError('NodeJsExit', NEVER_SETTLED), EXIT_INIT_ERROR);
