@@ -139,8 +139,9 @@ def give(channel, given):
         channel.send(frames.GIVEN, "", answer)
 
 
-def prepare():
-    """Reads what is the same for every invoke from the environment variables. Returns the descriptor of the channel."""
+def prepare(arrive=lambda: None):
+    """Reads what is the same for every invoke from the environment variables, and waits by `arrive` until the function's files are there. Returns the
+    descriptor of the channel."""
     take = os.environ.pop  # neither the user's code nor its children have any business with the descriptors
     descriptor = int(take("_TINDERBOX_CHANNEL_FD", "3"))
     configure(os.environ.get("AWS_EXECUTION_ENV", ""))
@@ -148,20 +149,18 @@ def prepare():
     sink.configure(take("_LAMBDA_TELEMETRY_LOG_FD", None), os.environ.get("AWS_LAMBDA_LOG_FORMAT", ""))
     sys.stdout.reconfigure(line_buffering=True)
     hook_logging()
+    arrive()
+    prepare_path()
     return descriptor
 
 
-def main(channel=None, arrive=None):
-    """`arrive` waits until the files of the function are there."""
+def main(channel=None, arrive=lambda: None):
     # Reserved, unlike AWS_LAMBDA_MAX_CONCURRENCY, which any function may set.
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "lambda-managed-instances":
         from tinderbox_runtime import concurrent
 
         return concurrent.main()
-    descriptor = prepare()
-    if arrive is not None:
-        arrive()
-    prepare_path()
+    descriptor = prepare(arrive)
     given = beside_init(os.environ.pop("_TINDERBOX_INIT", None))
     channel = channel or frames.Channel(descriptor)
     channel.send(frames.LOADING, "", b"")
