@@ -33,6 +33,7 @@ mod environments;
 pub mod error;
 mod extensions;
 mod foresight;
+mod hearing;
 mod host;
 mod image;
 pub mod init_run;

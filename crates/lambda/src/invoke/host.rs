@@ -24,9 +24,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::channel::InvokeHeader;
 use super::counted::Counted;
 use super::ending::Ending;
-use super::environment::{Environment, name_of};
+use super::environment::Environment;
 use super::environments::{Busy, EnvironmentKey};
 use super::extensions::{Failure, runtime_end};
+use super::hearing::name_of;
 use super::line::Said;
 use super::slots::{Slot, Slots};
 
