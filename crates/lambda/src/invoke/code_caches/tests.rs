@@ -177,12 +177,12 @@ async fn what_an_init_has_made_is_written_when_its_first_event_has_had_time() {
     let stage = Stage::new(BYTES_MAX);
     let (_, making) = stage.caches.beside(&function(), &plan()).await;
     making.conclude(InitEnd::Well, Some(Bytes::from_static(b"compiled"))).await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    Clock::system().sleep(Duration::from_millis(20)).await;
     assert!(stage.files().is_empty());
     assert_eq!(stage.caches.beside(&function(), &plan()).await.0, Beside::Nothing, "nobody else makes it meanwhile");
     stage.clock.advance(WRITE_AFTER);
     while stage.files() != [8] {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        Clock::system().sleep(Duration::from_millis(1)).await;
     }
 }
 
