@@ -167,18 +167,15 @@ pub(crate) fn receive<M: DeserializeOwned>(
     socket: impl AsFd,
     flags: RecvFlags,
 ) -> Result<Option<(M, Vec<OwnedFd>)>, Errno> {
-    // As many bytes as there are: the largest packet has fifty pages, which a process that has just been forked would get one by one.
-    let look = flags | RecvFlags::PEEK | RecvFlags::TRUNC;
-    let length = match rustix::io::retry_on_intr(|| rustix::net::recv(&socket, &mut [0_u8; 0], look)) {
-        Err(Errno::CONNRESET) => return Ok(None),
-        looked => looked?.1,
-    };
-    let mut bytes = vec![0_u8; length.min(PACKET_BYTES_MAX)];
+    let mut bytes = Vec::new();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::io::retry_on_intr(|| {
+    let received = next_length(&socket, flags).and_then(|length| {
+        // No more than there is: the largest packet has fifty pages, which a process that has just been forked would get one by one.
+        bytes.resize(length.min(PACKET_BYTES_MAX), 0);
         let mut iov = [IoSliceMut::new(&mut bytes)];
-        rustix::net::recvmsg(&socket, &mut iov, &mut control, flags | RecvFlags::CMSG_CLOEXEC)
+        let flags = flags | RecvFlags::CMSG_CLOEXEC;
+        rustix::io::retry_on_intr(|| rustix::net::recvmsg(&socket, &mut iov, &mut control, flags))
     });
     let received = match received {
         // A peer that died with unread packets resets the connection: the same end for us.
@@ -199,6 +196,12 @@ pub(crate) fn receive<M: DeserializeOwned>(
     }
     let message = serde_json::from_slice(&bytes[..received.bytes]).map_err(|_| Errno::BADMSG)?;
     Ok(Some((message, descriptors)))
+}
+
+/// The length of the message that [`receive`] takes next, which stays where it is; 0 when the other side has closed.
+fn next_length(socket: impl AsFd, flags: RecvFlags) -> Result<usize, Errno> {
+    let look = flags | RecvFlags::PEEK | RecvFlags::TRUNC;
+    rustix::io::retry_on_intr(|| rustix::net::recv(&socket, &mut [0_u8; 0], look)).map(|(_, length)| length)
 }
 
 #[cfg(test)]

@@ -297,10 +297,10 @@ impl Invoker {
 
     /// Names of the external extensions that the layers bring.
     async fn external_extensions(&self, folders: &Folders, logs: &mut LogStream) -> Result<Vec<String>, NoSandbox> {
-        let (image, layers) = (folders.image.clone(), folders.layers.clone());
-        if image.is_none() && layers.is_none() {
+        if folders.image.is_none() && folders.layers.is_none() {
             return Ok(Vec::new());
         }
+        let (image, layers) = (folders.image.clone(), folders.layers.clone());
         let found = sys::task::blocking(move || {
             let folder = image.as_ref().and_then(image::opt).or(layers);
             folder.map_or_else(|| Ok(Vec::new()), |folder| extensions::external(&folder))
