@@ -211,3 +211,27 @@ async fn check_get(
     }
     assert_eq!(found, expected, "{input}");
 }
+
+/// More events of one millisecond, of two streams in turn, than a chunk covers: chunks are full, and overlap from end to end.
+#[tokio::test]
+async fn full_chunks_that_overlap_are_read_in_order_from_any_place() {
+    let fixture = fixture();
+    let mut model = Model::default();
+    for number in 0..700 {
+        let (stream, message) = (number % 2, format!("{number}"));
+        fixture.append("g", STREAMS[stream], &[(NOW_MS, &message)]);
+        model.0.push(Modelled { at: 0, stream, message });
+    }
+    fixture.logs.flush().await.expect("the store is healthy");
+    // A page of 64 ends where a chunk does: the last event of the first chunk is the 129th of its stream.
+    for (head, limit) in [(true, 64), (true, 7), (false, 64), (false, 7)] {
+        check_get(&fixture, &model, 0, (None, None), limit, head).await;
+        let mut expected = model.select(|_| true);
+        if !head {
+            expected.reverse();
+        }
+        let input = json!({ "logGroupName": "g", "limit": limit, "startFromHead": head });
+        let pages = pages(&fixture, "FilterLogEvents", input, "events", "message").await;
+        assert_eq!(pages.concat(), expected, "{head} {limit}");
+    }
+}
