@@ -1,5 +1,6 @@
 //! One request on its way through the pipeline: its ids, its phases, what is known about it so far.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -29,7 +30,7 @@ pub(crate) struct Exchange {
     pub(crate) must_close: bool,
     /// What the trace calls this request: the operation, else method and path.
     pub(crate) name: String,
-    pub(crate) attributes: Vec<(String, Attribute)>,
+    pub(crate) attributes: Vec<(Cow<'static, str>, Attribute)>,
     parent: Option<SpanId>,
     span_id: SpanId,
     started: Timestamp,
@@ -50,7 +51,7 @@ impl Exchange {
         let span_id = SpanId::new(rng);
         Self {
             request_id: sys::id::uuid(rng),
-            trace: outer.under(span_id.clone()),
+            trace: outer.under(span_id),
             host: String::new(),
             protocol: Protocol::RestJson1,
             shape: None,
@@ -81,7 +82,7 @@ impl Exchange {
     pub(crate) fn end(&mut self, status: u16, error: Option<&ApiError>) {
         self.error = error.map(ToString::to_string);
         self.leave(self.error.clone());
-        self.attributes.push(("http.status".to_owned(), i64::from(status).into()));
+        self.attributes.push(("http.status".into(), i64::from(status).into()));
         self.is_answered = true;
     }
 
@@ -95,10 +96,10 @@ impl Exchange {
         let end = self.gateway.clock().now();
         let span_id = SpanId::new(&self.gateway.0.wiring.rng);
         self.spans.push(Span {
-            trace_id: self.trace.trace_id.clone(),
+            trace_id: self.trace.trace_id,
             span_id,
-            parent: Some(self.span_id.clone()),
-            name: name.to_owned(),
+            parent: Some(self.span_id),
+            name: name.into(),
             start,
             end,
             attributes: Vec::new(),
@@ -113,14 +114,14 @@ impl Drop for Exchange {
             self.error = Some("the client left before the answer".to_owned());
             self.leave(self.error.clone());
         }
-        let request_id = ("request.id".to_owned(), self.request_id.clone().into());
+        let request_id = ("request.id".into(), self.request_id.clone().into());
         let mut attributes = vec![request_id];
         attributes.append(&mut self.attributes);
         let span = Span {
-            trace_id: self.trace.trace_id.clone(),
-            span_id: self.span_id.clone(),
+            trace_id: self.trace.trace_id,
+            span_id: self.span_id,
             parent: self.parent.take(),
-            name: std::mem::take(&mut self.name),
+            name: std::mem::take(&mut self.name).into(),
             start: self.started,
             end: self.gateway.clock().now(),
             attributes,

@@ -56,13 +56,18 @@ impl Logs {
         let queue = &self.0.queue;
         let events: Vec<LogEvent> = events.into_iter().map(writer::bounded).collect();
         let mut dropped = 0;
-        {
+        let (was_full, is_full) = {
             let mut waiting = queue.waiting.lock();
+            let was_full = waiting.fills_a_batch();
             for event in events {
                 dropped += waiting.push(&stream, event);
             }
-        }
+            (was_full, waiting.fills_a_batch())
+        };
         queue.work.notify_one();
+        if is_full && !was_full {
+            queue.hurry.notify_one();
+        }
         if dropped > 0 && queue.dropped.fetch_add(dropped, Ordering::AcqRel) == 0 {
             tracing::warn!(
                 group = stream.group.group,

@@ -53,12 +53,6 @@ pub(crate) struct Batch {
     pub(crate) markers: Vec<(Arc<StreamName>, Dropped)>,
 }
 
-impl Batch {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.markers.is_empty()
-    }
-}
-
 /// Bytes that an event takes in memory, and at most in a transaction: by itself, with two keys.
 fn cost(stream: &StreamName, event: &LogEvent) -> usize {
     event.message.len() + 2 * (stream.group.group.len() + stream.stream.len()) + 200
@@ -113,6 +107,16 @@ impl Waiting {
                 last_ms: so_far.last_ms.max(more.last_ms),
             },
         });
+    }
+
+    /// There is nothing to write, neither events nor counts of dropped ones.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// There is as much as one transaction writes: waiting for more is of no use.
+    pub(crate) fn fills_a_batch(&self) -> bool {
+        self.bytes >= limits::BATCH_BYTES_MAX
     }
 
     /// Takes the oldest events, up to the size of a transaction, and drop counts.

@@ -46,18 +46,22 @@ impl Queue {
 /// Writes until the last handle is gone and nothing waits any more.
 pub(crate) async fn write_behind(queue: &Queue, kv: &Kv, clock: &Clock) {
     loop {
-        let (batch, closed) = {
-            let mut waiting = queue.waiting.lock();
-            (waiting.take_batch(), waiting.closed)
+        let (is_empty, is_due, closed) = {
+            let waiting = queue.waiting.lock();
+            (waiting.is_empty(), waiting.fills_a_batch(), waiting.closed)
         };
-        if batch.is_empty() && closed {
+        if is_empty && closed {
             return;
         }
-        if batch.is_empty() {
+        if is_empty {
             queue.work.notified().await;
-            pause(queue, clock, limits::LINGER).await;
             continue;
         }
+        // Also between batches: one that followed another at once would hold what came while that was written, an event or two.
+        if !is_due {
+            pause(queue, clock, limits::LINGER).await;
+        }
+        let batch = queue.waiting.lock().take_batch();
         let outcome = write_with_retries(kv, clock, &batch).await;
         if let Err(error) = &outcome {
             let events = queue.waiting.lock().give_up(batch);

@@ -26,7 +26,8 @@ pub struct Bounds {
     pub batch_items_max: usize,
     /// A batch ends with the item that reaches so many bytes.
     pub batch_bytes_max: usize,
-    /// How long the first item waits for others, unless somebody flushes.
+    /// How long a batch waits for more items, unless it is full or somebody flushes. Without it a batch that follows another at once
+    /// would hold what came while that was written: under load a write for each item or two.
     pub linger: Duration,
 }
 
@@ -113,13 +114,19 @@ pub fn queue<T>(bounds: Bounds, bytes_of: fn(&T) -> usize, clock: Clock) -> (Sen
     (Sender(Arc::new(Handle(Arc::clone(&queue)))), Receiver { queue, clock })
 }
 
+impl Bounds {
+    fn fills_a_batch<T>(&self, waiting: &Waiting<T>) -> bool {
+        waiting.items.len() >= self.batch_items_max || waiting.bytes >= self.batch_bytes_max
+    }
+}
+
 impl<T> Sender<T> {
     /// Hands items over, at the price of one; how many did not fit and are dropped. Never waits.
     pub fn push(&self, items: impl IntoIterator<Item = T>) -> usize {
-        let Queue { bounds, bytes_of, waiting, work, .. } = &*self.0.0;
+        let Queue { bounds, bytes_of, waiting, work, hurry, .. } = &*self.0.0;
         let mut dropped = 0;
         let mut waiting = waiting.lock();
-        let was_empty = waiting.items.is_empty();
+        let (was_empty, was_full) = (waiting.items.is_empty(), bounds.fills_a_batch(&waiting));
         for item in items {
             let bytes = bytes_of(&item);
             if waiting.items.len() >= bounds.items_max || waiting.bytes + bytes > bounds.bytes_max {
@@ -131,10 +138,14 @@ impl<T> Sender<T> {
             waiting.items.push_back(item);
         }
         let is_first = was_empty && !waiting.items.is_empty();
+        let is_last = !was_full && bounds.fills_a_batch(&waiting);
         drop(waiting);
-        // The receiver looks again before it waits: only the first item has to wake it.
+        // The receiver looks again before it waits: only the first item has to wake it, and the one that makes a batch full.
         if is_first {
             work.notify_one();
+        }
+        if is_last {
+            hurry.notify_one();
         }
         dropped
     }
@@ -162,19 +173,22 @@ impl<T> Sender<T> {
 impl<T> Receiver<T> {
     /// The next batch, never empty; `None` when the last sender has gone and nothing is left.
     pub async fn batch(&mut self) -> Option<Vec<T>> {
+        let Queue { bounds, waiting, work, hurry, .. } = &*self.queue;
         loop {
-            let (batch, closed) = self.queue.take();
-            if !batch.is_empty() {
-                return Some(batch);
-            }
-            if closed {
-                return None;
-            }
-            self.queue.work.notified().await;
-            if !self.queue.waiting.lock().closed {
-                tokio::select! {
-                    () = self.clock.sleep(self.queue.bounds.linger) => {}
-                    () = self.queue.hurry.notified() => {}
+            let (is_empty, is_due) = {
+                let waiting = waiting.lock();
+                (waiting.items.is_empty(), waiting.closed || bounds.fills_a_batch(&waiting))
+            };
+            match (is_empty, is_due) {
+                (true, true) => return None,
+                (true, false) => work.notified().await,
+                (false, true) => return Some(self.queue.take()),
+                (false, false) => {
+                    tokio::select! {
+                        () = self.clock.sleep(bounds.linger) => {}
+                        () = hurry.notified() => {}
+                    }
+                    return Some(self.queue.take());
                 }
             }
         }
@@ -194,7 +208,7 @@ impl<T> Drop for Receiver<T> {
 }
 
 impl<T> Queue<T> {
-    fn take(&self) -> (Vec<T>, bool) {
+    fn take(&self) -> Vec<T> {
         let mut waiting = self.waiting.lock();
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < self.bounds.batch_items_max && bytes < self.bounds.batch_bytes_max {
@@ -203,7 +217,7 @@ impl<T> Queue<T> {
             batch.push(item);
         }
         waiting.bytes -= bytes;
-        (batch, waiting.closed)
+        batch
     }
 }
 
@@ -273,10 +287,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn each_batch_lingers_unless_it_is_full() {
+        let (clock, sender, mut receiver) = fixture();
+        let writing = crate::task::spawn("test", async move {
+            let mut batches = Vec::new();
+            while let Some(batch) = receiver.batch().await {
+                receiver.settle(batch.len());
+                batches.push(batch);
+            }
+            batches
+        });
+        for items in [vec!["a"], vec!["b", "c"], vec!["d"], vec!["e"]] {
+            sender.push(items);
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        }
+        clock.advance(BOUNDS.linger);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        sender.push(["x".repeat(50).leak() as &str]);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        sender.push(["f"]);
+        drop(sender);
+        let batches = writing.await.unwrap().unwrap();
+        assert_eq!(
+            batches[..2],
+            [vec!["a", "b", "c"], vec!["d", "e"]],
+            "three are a batch; d follows at once and lingers"
+        );
+        assert_eq!(batches[2..].iter().map(Vec::len).collect::<Vec<_>>(), [1, 1], "fifty bytes are a batch");
+    }
+
+    #[tokio::test]
     async fn a_receiver_that_has_gone_keeps_nobody_waiting_and_has_written_nothing() {
-        let (_clock, sender, mut receiver) = fixture();
+        let (clock, sender, mut receiver) = fixture();
         sender.push(["a"]);
-        let batch = receiver.batch().await.expect("an item");
+        let (batch, ()) = tokio::join!(receiver.batch(), async { clock.advance(BOUNDS.linger) });
+        let batch = batch.expect("an item");
         receiver.settle(batch.len());
         let waiting = crate::task::spawn("test", {
             let sender = sender.clone();
@@ -296,9 +347,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_settled_before_the_receiver_went_is_written() {
-        let (_clock, sender, mut receiver) = fixture();
+        let (clock, sender, mut receiver) = fixture();
         sender.push(["a"]);
-        let batch = receiver.batch().await.expect("an item");
+        let (batch, ()) = tokio::join!(receiver.batch(), async { clock.advance(BOUNDS.linger) });
+        let batch = batch.expect("an item");
         receiver.settle(batch.len());
         drop(receiver);
         assert_eq!(sender.flush().await, Ok(()));

@@ -26,6 +26,6 @@ pub mod task;
 pub mod turns;
 
 pub use clock::{Clock, Timestamp};
-pub use hex::hex;
+pub use hex::{hex, hex_into};
 pub use rng::Rng;
 pub use size::ByteSize;

@@ -15,7 +15,7 @@ pub fn to_json(trace_id: &TraceId, spans: &[Span]) -> Value {
 
 fn span(span: &Span) -> Value {
     let attributes: Map<String, Value> =
-        span.attributes.iter().map(|(key, value)| (key.clone(), attribute(value))).collect();
+        span.attributes.iter().map(|(key, value)| (key.as_ref().to_owned(), attribute(value))).collect();
     json!({
         "span_id": span.span_id.as_str(),
         "parent": span.parent.as_ref().map(SpanId::as_str),
@@ -48,13 +48,16 @@ pub fn from_json(trace: &Value) -> Option<Vec<Span>> {
 fn read_span(trace_id: &TraceId, span: &Value) -> Option<Span> {
     let attributes = span["attributes"].as_object()?;
     Some(Span {
-        trace_id: trace_id.clone(),
+        trace_id: *trace_id,
         span_id: SpanId::parse(span["span_id"].as_str()?)?,
         parent: span["parent"].as_str().and_then(SpanId::parse),
-        name: span["name"].as_str()?.to_owned(),
+        name: span["name"].as_str()?.to_owned().into(),
         start: Timestamp::from_unix_us(span["start_us"].as_i64()?),
         end: Timestamp::from_unix_us(span["end_us"].as_i64()?),
-        attributes: attributes.iter().filter_map(|(key, value)| Some((key.clone(), read_attribute(value)?))).collect(),
+        attributes: attributes
+            .iter()
+            .filter_map(|(key, value)| Some((key.clone().into(), read_attribute(value)?)))
+            .collect(),
         error: span["error"].as_str().map(str::to_owned),
     })
 }
@@ -81,16 +84,16 @@ mod tests {
         let rng = Rng::seeded(3);
         let trace_id = TraceId::new(Timestamp::from_unix_s(1_700_000_000), &rng);
         let span = Span {
-            trace_id: trace_id.clone(),
+            trace_id,
             span_id: SpanId::new(&rng),
             parent: Some(SpanId::new(&rng)),
-            name: "handler".to_owned(),
+            name: "handler".into(),
             start: Timestamp::from_unix_us(5),
             end: Timestamp::from_unix_us(9),
             attributes: vec![
-                ("billed_ms".to_owned(), Attribute::Integer(3)),
-                ("cold".to_owned(), Attribute::Boolean(true)),
-                ("cost_usd".to_owned(), Attribute::Double(0.5)),
+                ("billed_ms".into(), Attribute::Integer(3)),
+                ("cold".into(), Attribute::Boolean(true)),
+                ("cost_usd".into(), Attribute::Double(0.5)),
             ],
             error: Some("Unhandled".to_owned()),
         };

@@ -6,22 +6,19 @@
 use bytes::Bytes;
 use kv::KeyRange;
 use kv::key::{Element, pack, subspace, unpack};
-use serde::{Deserialize, Serialize};
 use sys::Timestamp;
 use wire::{SpanId, TraceId};
 
-use crate::{Attribute, Span, TraceError};
+use crate::TraceError;
 
 const SERVICE: &str = "trace";
-/// First byte of a value with spans. (1 held one span each: twelve writes for one request.)
-const SPANS_FORMAT: u8 = 2;
 /// First byte of a value with the traces that are listed with the one of its key. An empty one, of earlier stores, has none.
 const LISTED_FORMAT: u8 = 1;
 
 /// The schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// 0: spans of one trace that were written together → format version, then a JSON list.
+    /// 0: spans of one trace that were written together → [`encode_spans`](crate::stored::encode_spans).
     Spans {
         /// Days since 1970-01-01 at writing.
         day: i64,
@@ -109,38 +106,6 @@ pub(crate) fn day_of(time: Timestamp) -> i64 {
     time.unix_s().div_euclid(86_400)
 }
 
-/// A span in JSON. Names are short because every span carries them.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    #[serde(rename = "i")]
-    span_id: String,
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    parent: Option<String>,
-    #[serde(rename = "n")]
-    name: String,
-    #[serde(rename = "s")]
-    start_us: i64,
-    #[serde(rename = "e")]
-    end_us: i64,
-    #[serde(rename = "a", default, skip_serializing_if = "Vec::is_empty")]
-    attributes: Vec<(String, StoredAttribute)>,
-    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-enum StoredAttribute {
-    #[serde(rename = "t")]
-    Text(String),
-    #[serde(rename = "i")]
-    Integer(i64),
-    /// The bits of the double: JSON loses NaN, infinities and, in some readers, the last digit.
-    #[serde(rename = "d")]
-    Double(u64),
-    #[serde(rename = "b")]
-    Boolean(bool),
-}
-
 /// The value of a [`Key::Recent`]: the traces that are listed after that of the key.
 pub fn encode_listed(traces: &[TraceId]) -> Bytes {
     let texts: Vec<&str> = traces.iter().map(TraceId::as_str).collect();
@@ -160,74 +125,5 @@ pub fn decode_listed(value: &[u8]) -> Result<Vec<TraceId>, TraceError> {
             texts.split_terminator(' ').map(|text| TraceId::parse(text).ok_or_else(corrupt)).collect()
         }
         Some(_) => Err(corrupt()),
-    }
-}
-
-/// The value of a [`Key::Spans`].
-pub fn encode_spans(spans: &[Span]) -> Bytes {
-    let stored = |span: &Span| Stored {
-        span_id: span.span_id.as_str().to_owned(),
-        parent: span.parent.as_ref().map(|id| id.as_str().to_owned()),
-        name: span.name.clone(),
-        start_us: span.start.unix_us(),
-        end_us: span.end.unix_us(),
-        attributes: span.attributes.iter().map(|(key, value)| (key.clone(), store(value))).collect(),
-        error: span.error.clone(),
-    };
-    let mut value = vec![SPANS_FORMAT];
-    serde_json::to_writer(&mut value, &spans.iter().map(stored).collect::<Vec<_>>())
-        .expect("text keys and finite numbers always encode");
-    Bytes::from(value)
-}
-
-/// The spans of this trace in a value.
-///
-/// # Errors
-/// [`TraceError::Corrupt`] when the value has another version or form.
-pub fn decode_spans(trace_id: &TraceId, value: &[u8]) -> Result<Vec<Span>, TraceError> {
-    let corrupt = |what: String| TraceError::Corrupt(format!("spans of {trace_id}: {what}"));
-    let json = match value.split_first() {
-        Some((&SPANS_FORMAT, json)) => json,
-        version => return Err(corrupt(format!("format version {:?}", version.map(|(version, _)| version)))),
-    };
-    let stored: Vec<Stored> = serde_json::from_slice(json).map_err(|error| corrupt(error.to_string()))?;
-    stored
-        .into_iter()
-        .map(|span| restored(trace_id, span).ok_or_else(|| corrupt("an id is no id".to_owned())))
-        .collect()
-}
-
-fn restored(trace_id: &TraceId, stored: Stored) -> Option<Span> {
-    let parent = match stored.parent {
-        Some(parent) => Some(SpanId::parse(&parent)?),
-        None => None,
-    };
-    Some(Span {
-        trace_id: trace_id.clone(),
-        span_id: SpanId::parse(&stored.span_id)?,
-        parent,
-        name: stored.name,
-        start: Timestamp::from_unix_us(stored.start_us),
-        end: Timestamp::from_unix_us(stored.end_us),
-        attributes: stored.attributes.into_iter().map(|(key, value)| (key, restore(value))).collect(),
-        error: stored.error,
-    })
-}
-
-fn store(value: &Attribute) -> StoredAttribute {
-    match value {
-        Attribute::Text(text) => StoredAttribute::Text(text.clone()),
-        Attribute::Integer(number) => StoredAttribute::Integer(*number),
-        Attribute::Double(number) => StoredAttribute::Double(number.to_bits()),
-        Attribute::Boolean(truth) => StoredAttribute::Boolean(*truth),
-    }
-}
-
-fn restore(value: StoredAttribute) -> Attribute {
-    match value {
-        StoredAttribute::Text(text) => Attribute::Text(text),
-        StoredAttribute::Integer(number) => Attribute::Integer(number),
-        StoredAttribute::Double(bits) => Attribute::Double(f64::from_bits(bits)),
-        StoredAttribute::Boolean(truth) => Attribute::Boolean(truth),
     }
 }

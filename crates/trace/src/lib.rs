@@ -7,7 +7,7 @@
 //!      └─► to_json (HTTP)   waterfall (terminal)
 //! ```
 //!
-//! Key space ([`keys`]): spans by day and trace, traces by time, day by day; [`jobs`] drops days older than
+//! Key space ([`keys`], values in [`stored`]): spans by day and trace, traces by time, day by day; [`jobs`] drops days older than
 //! [`limits::EXPIRY_DAYS`].
 //!
 //! Promises:
@@ -23,6 +23,7 @@ pub mod limits;
 mod recorder;
 mod span;
 mod store;
+pub mod stored;
 mod waterfall;
 
 pub use error::TraceError;

@@ -11,7 +11,7 @@ use sys::behind::{self, Bounds, Sender};
 use wire::TraceId;
 
 use crate::keys::{self, Key};
-use crate::{Span, TraceError, limits};
+use crate::{Span, TraceError, limits, stored};
 
 const BOUNDS: Bounds = Bounds {
     items_max: limits::QUEUE_SPANS_MAX,
@@ -99,8 +99,8 @@ fn pairs_of(day: i64, spans: &[Span]) -> Vec<(Bytes, Bytes)> {
         };
         let count = rest.iter().take_while(fits).count().max(1);
         let (now, later) = rest.split_at(count);
-        let key = Key::Spans { day, trace_id: first.trace_id.clone(), span_id: first.span_id.clone() };
-        pairs.push((key.encode(), keys::encode_spans(now)));
+        let key = Key::Spans { day, trace_id: first.trace_id, span_id: first.span_id };
+        pairs.push((key.encode(), stored::encode_spans(now)));
         rest = later;
     }
     pairs
@@ -137,7 +137,7 @@ async fn write(kv: &Kv, clock: &Clock, batch: Vec<Span>, listed: &mut Listed) ->
     let day = keys::day_of(now);
     let mut by_trace: BTreeMap<_, Vec<Span>> = BTreeMap::new();
     for span in batch {
-        by_trace.entry(span.trace_id.clone()).or_default().push(span);
+        by_trace.entry(span.trace_id).or_default().push(span);
     }
     let pairs: Vec<(Bytes, Bytes)> = by_trace.values().flat_map(|spans| pairs_of(day, spans)).collect();
     let traces: Vec<_> = by_trace.into_keys().filter(|trace| !listed.has(day, trace)).collect();
@@ -149,7 +149,7 @@ async fn write(kv: &Kv, clock: &Clock, batch: Vec<Span>, listed: &mut Listed) ->
                     tx.set(key, value.clone());
                 }
                 if let [first, others @ ..] = &traces[..] {
-                    let recent = Key::Recent { day, written_us: now.unix_us(), trace_id: first.clone() };
+                    let recent = Key::Recent { day, written_us: now.unix_us(), trace_id: *first };
                     tx.set(recent.encode(), keys::encode_listed(others));
                 }
                 Ok::<(), kv::Error>(())

@@ -2,6 +2,7 @@
 //!
 //! Source: OpenTelemetry specification, "Tracing API", Span.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use sys::Timestamp;
@@ -22,13 +23,13 @@ pub struct Span {
     /// The span that caused this one; `None` at the root.
     pub parent: Option<SpanId>,
     /// What was done, such as `Invoke` or `sandbox start`.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// When it began.
     pub start: Timestamp,
     /// When it ended. May lie before `start` when clocks disagree.
     pub end: Timestamp,
     /// Facts about it, in the order in which they are shown.
-    pub attributes: Vec<(String, Attribute)>,
+    pub attributes: Vec<(Cow<'static, str>, Attribute)>,
     /// What went wrong, if anything did.
     pub error: Option<String>,
 }
@@ -66,17 +67,19 @@ impl Span {
         }
     }
 
-    /// The span cut to what [`limits`] allow, without control characters: they could steer a terminal.
+    /// The span cut to what [`limits`] allow, without control characters.
     pub(crate) fn bounded(mut self) -> Self {
         self.start = bounded_time(self.start);
         self.end = bounded_time(self.end);
-        self.name = bounded_text(&self.name, limits::NAME_BYTES_MAX);
-        self.error = self.error.map(|error| bounded_text(&error, limits::ERROR_BYTES_MAX));
+        bound(&mut self.name, limits::NAME_BYTES_MAX);
+        if let Some(error) = &mut self.error {
+            bound(error, limits::ERROR_BYTES_MAX);
+        }
         self.attributes.truncate(limits::ATTRIBUTES_MAX);
         for (key, value) in &mut self.attributes {
-            *key = bounded_text(key, limits::KEY_BYTES_MAX);
+            bound(key, limits::KEY_BYTES_MAX);
             if let Attribute::Text(text) = value {
-                *text = bounded_text(text, limits::TEXT_BYTES_MAX);
+                bound(text, limits::TEXT_BYTES_MAX);
             }
         }
         self
@@ -96,11 +99,23 @@ fn bounded_time(time: Timestamp) -> Timestamp {
     time.clamp(Timestamp::from_unix_s(0), Timestamp::from_unix_s(LAST_S))
 }
 
+/// Nearly every text is within its bounds, and stays where it is.
+fn bound<T: AsRef<str> + From<String>>(text: &mut T, bytes_max: usize) {
+    if text.as_ref().len() > bytes_max || text.as_ref().contains(steers) {
+        *text = bounded_text(text.as_ref(), bytes_max).into();
+    }
+}
+
+/// Control characters could steer a terminal.
+fn steers(character: char) -> bool {
+    character.is_control() && !matches!(character, '\n' | '\t')
+}
+
 /// `text` with control characters replaced (newline and tab stay), cut to `bytes_max` at a character's border.
 fn bounded_text(text: &str, bytes_max: usize) -> String {
     let mut bounded = String::with_capacity(text.len().min(bytes_max));
     for character in text.chars() {
-        let kept = if character.is_control() && !matches!(character, '\n' | '\t') { '\u{fffd}' } else { character };
+        let kept = if steers(character) { '\u{fffd}' } else { character };
         if bounded.len() + kept.len_utf8() > bytes_max {
             break;
         }

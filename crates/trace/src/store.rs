@@ -8,7 +8,7 @@ use sys::{Clock, Timestamp};
 use wire::TraceId;
 
 use crate::keys::{self, Key};
-use crate::{Recorder, Span, TraceError, limits};
+use crate::{Recorder, Span, TraceError, limits, stored};
 
 /// Pairs read at once. A value is at most about 100 KB, a read at most 10 MB.
 const PAGE: usize = 100;
@@ -89,7 +89,7 @@ impl Store {
                 let Key::Recent { trace_id, .. } = Key::decode(key)? else { continue };
                 let latest_first = keys::decode_listed(listed)?.into_iter().rev().chain([trace_id]);
                 // A trace that went on after midnight stands here once for each day.
-                found.extend(latest_first.filter(|trace_id| seen.insert(trace_id.clone())));
+                found.extend(latest_first.filter(|trace_id| seen.insert(*trace_id)));
             }
         }
         found.truncate(limit);
@@ -113,7 +113,7 @@ impl Store {
                 range.begin = [&last[..], &[0]].concat().into();
                 for (key, value) in &page {
                     if let Key::Spans { .. } = Key::decode(key)? {
-                        spans.extend(keys::decode_spans(trace_id, value)?);
+                        spans.extend(stored::decode_spans(trace_id, value)?);
                     }
                 }
             }
@@ -130,8 +130,8 @@ fn summary(spans: &[Span]) -> Option<Summary> {
     let root = spans.iter().find(|span| span.parent.is_none()).unwrap_or(first);
     let end = spans.iter().map(|span| span.end).max()?;
     Some(Summary {
-        trace_id: first.trace_id.clone(),
-        name: root.name.clone(),
+        trace_id: first.trace_id,
+        name: root.name.clone().into_owned(),
         start: first.start,
         duration: end.since(first.start),
         spans: spans.len(),

@@ -7,60 +7,96 @@ use std::fmt;
 use sys::{Rng, Timestamp};
 
 /// Id of one trace: `1-` + 8 hex digits of its start in seconds + `-` + 24 random hex digits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TraceId(String);
+///
+/// Ids hold their text in place: a request has a dozen spans, each with three ids.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TraceId([u8; 35]);
 
 impl TraceId {
     /// A new trace that starts at `now`.
     pub fn new(now: Timestamp, rng: &Rng) -> Self {
-        Self(format!("1-{:08x}-{}", now.unix_s().clamp(0, i64::from(u32::MAX)), sys::id::hex::<12>(rng)))
+        let start = u32::try_from(now.unix_s().clamp(0, i64::from(u32::MAX))).expect("clamped");
+        let mut text = *b"1-00000000-000000000000000000000000";
+        sys::hex_into(&start.to_be_bytes(), &mut text[2..10]);
+        sys::hex_into(&rng.bytes::<12>(), &mut text[11..]);
+        Self(text)
     }
 
     /// Parses the form `1-xxxxxxxx-xxxxxxxxxxxxxxxxxxxxxxxx` (lower or upper case; kept in lower case).
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('-');
-        let (version, start, random) = (parts.next()?, parts.next()?, parts.next()?);
-        let hex = |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
-        let well_formed = version == "1" && hex(start, 8) && hex(random, 24) && parts.next().is_none();
-        well_formed.then(|| Self(text.to_ascii_lowercase()))
+        let mut text: [u8; 35] = text.as_bytes().try_into().ok()?;
+        let is_right = |(at, byte): (usize, &u8)| match at {
+            0 => *byte == b'1',
+            1 | 10 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        };
+        let well_formed = text.iter().enumerate().all(is_right);
+        text.make_ascii_lowercase();
+        well_formed.then_some(Self(text))
     }
 
     /// The text form.
     pub fn as_str(&self) -> &str {
-        &self.0
+        str::from_utf8(&self.0).expect("digits and dashes")
+    }
+}
+
+/// Id of one span in a trace: 16 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpanId([u8; 16]);
+
+impl SpanId {
+    /// A new random id.
+    pub fn new(rng: &Rng) -> Self {
+        Self::from_bytes(rng.bytes())
+    }
+
+    /// The id whose digits are those of these bytes.
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+        let mut text = [0; 16];
+        sys::hex_into(&bytes, &mut text);
+        Self(text)
+    }
+
+    /// Parses 16 hex digits (kept in lower case).
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut text: [u8; 16] = text.as_bytes().try_into().ok()?;
+        text.make_ascii_lowercase();
+        text.iter().all(u8::is_ascii_hexdigit).then_some(Self(text))
+    }
+
+    /// The bytes that its digits say.
+    pub fn to_bytes(self) -> [u8; 8] {
+        u64::from_str_radix(self.as_str(), 16).expect("16 hex digits").to_be_bytes()
+    }
+
+    /// The text form.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).expect("hex digits")
     }
 }
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
-/// Id of one span in a trace: 16 hex digits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SpanId(String);
-
-impl SpanId {
-    /// A new random id.
-    pub fn new(rng: &Rng) -> Self {
-        Self(sys::id::hex::<8>(rng))
-    }
-
-    /// Parses 16 hex digits (kept in lower case).
-    pub fn parse(text: &str) -> Option<Self> {
-        (text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit())).then(|| Self(text.to_ascii_lowercase()))
-    }
-
-    /// The text form.
-    pub fn as_str(&self) -> &str {
-        &self.0
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TraceId").field(&self.as_str()).finish()
     }
 }
 
 impl fmt::Display for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SpanId").field(&self.as_str()).finish()
     }
 }
 
@@ -106,11 +142,14 @@ impl TraceContext {
 
     /// The value of the `X-Amzn-Trace-Id` header for work done under this context.
     pub fn header(&self) -> String {
-        let mut header = format!("Root={}", self.trace_id);
+        let mut header = String::with_capacity(80);
+        header.push_str("Root=");
+        header.push_str(self.trace_id.as_str());
         if let Some(parent) = &self.parent {
-            header.push_str(&format!(";Parent={parent}"));
+            header.push_str(";Parent=");
+            header.push_str(parent.as_str());
         }
-        header.push_str(&format!(";Sampled={}", u8::from(self.sampled)));
+        header.push_str(if self.sampled { ";Sampled=1" } else { ";Sampled=0" });
         if !self.lineage.is_empty() {
             let visits: Vec<String> = self.lineage.iter().map(|(hash, count)| format!("{hash}:{count}")).collect();
             header.push_str(&format!(";Lineage={}", visits.join("|")));
@@ -169,6 +208,27 @@ mod tests {
         }
         assert_eq!(context.lineage.len(), LINEAGE_MAX);
         assert_eq!(context.lineage.last(), Some(&("00000013".to_owned(), 1)));
+    }
+
+    #[test]
+    fn ids_are_their_digits_in_lower_case_and_nothing_else_is_one() {
+        let id = SpanId::parse("53995C3F42CD8AD8").expect("16 digits");
+        assert_eq!(id.as_str(), "53995c3f42cd8ad8");
+        assert_eq!(id.to_bytes(), [0x53, 0x99, 0x5c, 0x3f, 0x42, 0xcd, 0x8a, 0xd8]);
+        assert_eq!(SpanId::from_bytes(id.to_bytes()), id);
+        let new = TraceId::new(Timestamp::from_unix_s(0x5759_e988), &Rng::seeded(1));
+        assert_eq!(TraceId::parse(&new.as_str().to_ascii_uppercase()), Some(new));
+        assert!(new.as_str().starts_with("1-5759e988-"), "{new:?}");
+        for bad in ["53995c3f42cd8ad", "53995c3f42cd8ad88", "+3995c3f42cd8ad8", "53995c3f42cd8adä"] {
+            assert_eq!(SpanId::parse(bad), None, "{bad}");
+        }
+        for bad in [
+            "1-5759e988bbd862e3fe1be46a994272793",
+            "1-5759e98-8bd862e3fe1be46a994272793",
+            "1-5759e988-bd862e3fe1be46a99427279ä",
+        ] {
+            assert_eq!(TraceId::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

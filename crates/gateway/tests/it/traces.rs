@@ -47,7 +47,7 @@ async fn a_refused_request_shows_where_it_ended() {
     let server = Server::start().await;
     let answer = server.send(&Call { secret: "wrong", ..Call::echo() }).await;
     let spans = server.traces.spans(&trace_id(&answer)).await.expect("readable");
-    let failed: Vec<&str> = spans.iter().filter(|span| span.error.is_some()).map(|span| span.name.as_str()).collect();
+    let failed: Vec<&str> = spans.iter().filter(|span| span.error.is_some()).map(|span| &*span.name).collect();
     assert!(failed.contains(&"verify") && failed.contains(&"rest.Echo") && failed.len() == 2, "{spans:?}");
     assert!(!spans.iter().any(|span| span.name == "operate"));
 }

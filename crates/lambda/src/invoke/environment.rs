@@ -368,6 +368,10 @@ impl Environment {
 
     async fn end(&mut self) {
         self.sandbox.kill();
+        self.ended().await;
+    }
+
+    async fn ended(&mut self) {
         if self.clock.timeout(KILL_MAX, self.sandbox.exited()).await.is_none() {
             tracing::error!(environment = self.id, "a killed process tree has not ended after a second");
         }
@@ -445,12 +449,21 @@ impl Environment {
         Ok(())
     }
 
-    /// Ends an environment that is in good order: it was idle for long, its version changed, memory is needed.
-    pub(crate) async fn stop(mut self) {
+    /// Ends an environment that is in good order: it was idle for long, its version changed, memory is needed. That is others' from
+    /// here on: the kernel takes some milliseconds for the end of a process that has been killed, and a cold start need not wait for it.
+    pub(crate) async fn reclaim(&mut self) {
         if matches!(self.state, State::Ready | State::Frozen) {
             self.state.become_(State::Reclaimed);
             self.wind_down(ShutdownReason::Spindown).await;
-            self.end().await;
+            self.sandbox.kill();
+        }
+        self.memory.give_back();
+    }
+
+    /// Waits for the end of what was [reclaimed](Environment::reclaim).
+    pub(crate) async fn reclaimed(&mut self) {
+        if self.state == State::Reclaimed {
+            self.ended().await;
             self.state.become_(State::Stopped);
         }
     }

@@ -19,7 +19,6 @@ mod pools;
 mod rights;
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -357,14 +356,14 @@ impl Environments {
         if let Err(error) = frozen {
             tracing::warn!(environment = environment.id, %error, "an idle environment cannot be frozen; it is stopped");
             drop(freezing);
-            return self.stop(environment).await;
+            return self.stop_all([environment]).await;
         }
         environment.record_freeze(began);
         freezing.counted = false;
         let since = self.0.clock.elapsed().saturating_sub(self.0.freeze_after);
         match self.put_down(key, environment, Some(since)) {
             PutDown::Handed | PutDown::Idle => {}
-            PutDown::Unwanted(environment) => self.stop(environment).await,
+            PutDown::Unwanted(environment) => self.stop_all([environment]).await,
         }
     }
 
@@ -422,19 +421,29 @@ impl Environments {
 
     /// Lets an environment end, which may take the two seconds of its extensions. It does so whether this is awaited or not:
     /// extensions have their time also when whoever wanted the memory needs it no more.
-    fn stop(&self, environment: Box<Environment>) -> impl Future<Output = ()> + use<> {
+    fn stop(&self, mut environment: Box<Environment>) -> Stopping {
         let counted = Counted::one_of(&self.0.ending);
-        let stopping = sys::task::spawn("end of an environment", async move {
-            environment.stop().await;
+        let (killed, is_killed) = oneshot::channel();
+        let ended = sys::task::spawn("end of an environment", async move {
+            environment.reclaim().await;
+            // Whoever waits for its memory has it now. Nobody may wait.
+            let _ = killed.send(());
+            environment.reclaimed().await;
             drop(counted);
         });
-        async move { drop(stopping.await) }
+        Stopping { is_killed, ended }
     }
 
-    /// Side by side.
+    /// Side by side, until they are gone.
     async fn stop_all(&self, gone: impl IntoIterator<Item = Box<Environment>>) {
         // All of them begin before any is awaited.
-        let stopping: Vec<_> = gone.into_iter().map(|environment| self.stop(environment)).collect();
+        let stopping: Vec<_> = gone.into_iter().map(|environment| self.stop(environment).ended).collect();
+        futures_util::future::join_all(stopping).await;
+    }
+
+    /// Side by side, until all have been killed and their memory is others'.
+    async fn reclaim_all(&self, gone: impl IntoIterator<Item = Box<Environment>>) {
+        let stopping: Vec<_> = gone.into_iter().map(|environment| self.stop(environment).is_killed).collect();
         futures_util::future::join_all(stopping).await;
     }
 
@@ -448,6 +457,14 @@ impl Environments {
     pub(crate) fn idle(&self, key: &EnvironmentKey) -> usize {
         self.0.pools.lock().by_key.get(key).map_or(0, |pool| pool.idle.len())
     }
+}
+
+/// An environment that ends.
+struct Stopping {
+    /// It has been killed, and its memory is given back.
+    is_killed: oneshot::Receiver<()>,
+    /// It is gone.
+    ended: tokio::task::JoinHandle<Option<()>>,
 }
 
 /// One environment that is being frozen: it counts until it is put down or is gone.

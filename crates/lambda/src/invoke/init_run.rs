@@ -102,7 +102,8 @@ impl Invoker {
             false => failed(&ending),
         })?;
         let told = environment.given.take().map(|given| told(&beside, &given));
-        environment.stop().await;
+        environment.reclaim().await;
+        environment.reclaimed().await;
         let cold = ColdStart {
             code_download: timings.code_download,
             sandbox_start: timings.sandbox_start,

@@ -10,6 +10,7 @@
 
 mod among;
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -482,7 +483,7 @@ impl Run {
         self.cold.is_some() || self.restore.is_some() || self.initialised_ahead
     }
 
-    fn attributes(&self, outcome: &InvokeOutcome) -> Vec<(String, Attribute)> {
+    fn attributes(&self, outcome: &InvokeOutcome) -> Vec<(Cow<'static, str>, Attribute)> {
         let report = &outcome.report;
         let integer = |number: u64| Attribute::Integer(i64::try_from(number).unwrap_or(i64::MAX));
         [
@@ -497,7 +498,7 @@ impl Run {
         ]
         .into_iter()
         .chain(self.invocation.tenant_id.clone().map(|tenant| ("tenant_id", Attribute::Text(tenant))))
-        .map(|(name, value)| (name.to_owned(), value))
+        .map(|(name, value)| (name.into(), value))
         .collect()
     }
 }

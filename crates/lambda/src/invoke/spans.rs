@@ -1,5 +1,6 @@
 //! The spans of one invocation (architecture, invariant 7): recorded by the platform, written behind.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use sys::{Rng, Timestamp};
@@ -22,7 +23,7 @@ pub(crate) struct Spans {
 impl Spans {
     pub(crate) fn begin(recorder: &Recorder, rng: &Rng, caller: TraceContext, start: Timestamp) -> Self {
         let span = SpanId::new(rng);
-        let inner = caller.under(span.clone());
+        let inner = caller.under(span);
         Self { recorder: recorder.clone(), rng: rng.clone(), caller, inner, span, start, over: Vec::with_capacity(8) }
     }
 
@@ -32,14 +33,20 @@ impl Spans {
     }
 
     /// One phase that is over.
-    pub(crate) fn phase(&mut self, name: &str, start: Timestamp, end: Timestamp) {
+    pub(crate) fn phase(&mut self, name: &'static str, start: Timestamp, end: Timestamp) {
         self.over.push(phase(&self.inner, &self.rng, name, start, end));
     }
 
     /// One phase with its length measured on the monotonic clock, and a fact about it.
-    pub(crate) fn phase_for(&mut self, name: &str, start: Timestamp, duration: Duration, fact: (&str, Attribute)) {
+    pub(crate) fn phase_for(
+        &mut self,
+        name: &'static str,
+        start: Timestamp,
+        duration: Duration,
+        fact: (&'static str, Attribute),
+    ) {
         let mut span = phase(&self.inner, &self.rng, name, start, start + duration);
-        span.attributes.push((fact.0.to_owned(), fact.1));
+        span.attributes.push((fact.0.into(), fact.1));
         self.over.push(span);
     }
 
@@ -48,14 +55,14 @@ impl Spans {
         mut self,
         name: String,
         end: Timestamp,
-        attributes: Vec<(String, Attribute)>,
+        attributes: Vec<(Cow<'static, str>, Attribute)>,
         error: Option<String>,
     ) {
         self.over.push(Span {
-            trace_id: self.caller.trace_id.clone(),
-            span_id: self.span.clone(),
-            parent: self.caller.parent.clone(),
-            name,
+            trace_id: self.caller.trace_id,
+            span_id: self.span,
+            parent: self.caller.parent,
+            name: name.into(),
             start: self.start,
             end,
             attributes,
@@ -71,12 +78,12 @@ impl Drop for Spans {
 }
 
 /// One phase under `context`.
-pub(crate) fn phase(context: &TraceContext, rng: &Rng, name: &str, start: Timestamp, end: Timestamp) -> Span {
+pub(crate) fn phase(context: &TraceContext, rng: &Rng, name: &'static str, start: Timestamp, end: Timestamp) -> Span {
     Span {
-        trace_id: context.trace_id.clone(),
+        trace_id: context.trace_id,
         span_id: SpanId::new(rng),
-        parent: context.parent.clone(),
-        name: name.to_owned(),
+        parent: context.parent,
+        name: name.into(),
         start,
         end,
         attributes: Vec::new(),

@@ -36,23 +36,46 @@ async fn what_was_appended_is_in_the_next_answer_and_in_the_store_after_a_flush(
     assert_eq!(all_messages(&other, "g").await, ["one", "two", "three"]);
 }
 
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
-async fn without_a_reader_events_are_written_after_the_linger() {
+async fn without_a_reader_events_are_written_after_the_linger_in_each_batch() {
     let fixture = fixture();
     // The task stands still, waiting for work.
     tokio::task::yield_now().await;
-    fixture.append("g", "s", &[(NOW_MS, "one")]);
     let stored = async || {
         let options = kv::RangeOptions::default();
         fixture.kv.read(async |tx| tx.range([], [0xff], options).await).await.unwrap().len()
     };
-    tokio::task::yield_now().await;
-    assert_eq!(stored().await, 0);
-    fixture.clock.advance(limits::LINGER);
-    for _ in 0..10 {
-        tokio::task::yield_now().await;
+    let mut before = 0;
+    for (at, message) in (0..).zip(["one", "two", "three"]) {
+        fixture.append("g", "s", &[(NOW_MS + at, message)]);
+        settle().await;
+        assert_eq!(stored().await, before, "{message} waits for company, also at once after a batch");
+        fixture.clock.advance(limits::LINGER);
+        settle().await;
+        assert!(stored().await > before, "{message} is written");
+        before = stored().await;
     }
-    assert!(stored().await > 0);
+}
+
+#[tokio::test]
+async fn as_much_as_a_transaction_writes_does_not_linger() {
+    let fixture = fixture();
+    tokio::task::yield_now().await;
+    let message = "x".repeat(limits::MESSAGE_BYTES_MAX);
+    let first = (NOW_MS, "the first lingers");
+    fixture.append("g", "s", &[first]);
+    settle().await;
+    let messages = vec![(NOW_MS, &*message); limits::BATCH_BYTES_MAX / limits::MESSAGE_BYTES_MAX];
+    fixture.append("g", "s", &messages);
+    settle().await;
+    let stored = fixture.kv.read(async |tx| tx.range([], [0xff], kv::RangeOptions::default()).await).await.unwrap();
+    assert!(stored.iter().any(|(_, value)| value.ends_with(first.1.as_bytes())), "the clock stands still");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ fn span(id: u64, parent: Option<u64>, name: &str, start_us: i64, end_us: i64) ->
         trace_id: TraceId::parse("1-6553f100-000000000000000000000001").unwrap(),
         span_id: id_of(id),
         parent: parent.map(id_of),
-        name: name.to_owned(),
+        name: name.to_owned().into(),
         start: at(start_us),
         end: at(end_us),
         attributes: Vec::new(),
@@ -20,7 +20,7 @@ fn span(id: u64, parent: Option<u64>, name: &str, start_us: i64, end_us: i64) ->
 }
 
 fn costing(mut span: Span, usd: f64) -> Span {
-    span.attributes.push((COST_USD.to_owned(), Attribute::Double(usd)));
+    span.attributes.push((COST_USD.into(), Attribute::Double(usd)));
     span
 }
 
@@ -105,7 +105,7 @@ fn cycles_and_spans_that_are_their_own_parent_are_drawn_once() {
 fn long_names_are_cut_deep_trees_stay_readable_and_long_traces_end_with_a_count() {
     let mut spans: Vec<Span> = (1..=30).map(|id| span(id, id.checked_sub(1), "deeper", 0, 1_000)).collect();
     spans[0].parent = None;
-    spans[29].name = "x".repeat(300);
+    spans[29].name = "x".repeat(300).into();
     insta::assert_snapshot!(waterfall(&spans, 90, false));
     let many: Vec<Span> = (1..=1_000).map(|id| span(id, None, "n", 0, 1)).collect();
     let picture = waterfall(&many, 90, false);

@@ -3,7 +3,8 @@
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use proptest::test_runner::Config;
 use sys::Timestamp;
-use trace::keys::{Key, decode_listed, decode_spans, encode_listed, encode_spans};
+use trace::keys::{Key, decode_listed, encode_listed};
+use trace::stored::{decode_spans, encode_spans};
 use trace::{Attribute, Span, TraceError};
 
 use crate::{span_id, trace_id};
@@ -35,10 +36,10 @@ fn spans() -> impl Strategy<Value = Span> {
             trace_id: trace_id(1),
             span_id: span_id(2),
             parent: parent.map(span_id),
-            name,
+            name: name.into(),
             start: Timestamp::from_unix_us(start),
             end: Timestamp::from_unix_us(end),
-            attributes,
+            attributes: attributes.into_iter().map(|(name, value)| (name.into(), value)).collect(),
             error,
         }
     })
@@ -69,6 +70,7 @@ proptest! {
         let _ = Key::decode(&bytes);
         let _ = decode_listed(&bytes);
         let _ = decode_spans(&trace_id(1), &bytes);
+        let _ = decode_spans(&trace_id(1), &[&[3], &bytes[..]].concat());
     }
 }
 
@@ -85,9 +87,67 @@ fn the_layout_of_listed_traces_stays_what_it_is() {
     assert_eq!(encode_listed(&[trace_id(1), trace_id(2)]), expected.as_bytes());
 }
 
+fn two_spans() -> [Span; 2] {
+    let (start, after) = (Timestamp::from_unix_us(300), |us: i64| Timestamp::from_unix_us(300 + us));
+    let invoke = Span {
+        trace_id: trace_id(1),
+        span_id: span_id(0x0a),
+        parent: None,
+        name: "invoke".into(),
+        start,
+        end: after(128),
+        attributes: vec![
+            ("t".into(), Attribute::Text("x".to_owned())),
+            ("i".into(), Attribute::Integer(-2)),
+            ("d".into(), Attribute::Double(1.0)),
+            ("b".into(), Attribute::Boolean(true)),
+        ],
+        error: Some("no".to_owned()),
+    };
+    let thaw = Span {
+        span_id: span_id(0x0b),
+        parent: Some(span_id(0x0a)),
+        name: "thaw".into(),
+        start: after(-1),
+        end: after(1),
+        attributes: Vec::new(),
+        error: None,
+        ..invoke.clone()
+    };
+    [invoke, thaw]
+}
+
+/// Whoever changes the layout changes the format's number too: stores have rows of the one before.
+#[test]
+fn the_layout_of_spans_stays_what_it_is() {
+    let first = b"\x03\0\0\0\0\0\0\0\x0a\x02\xd8\x04\x80\x02\x06invoke\x04\x01t\x00\x01x\x01i\x01\x03\x01d\x02\x3f\xf0\0\0\0\0\0\0\x01b\x03\x01\x02no";
+    let second = b"\0\0\0\0\0\0\0\x0b\x01\0\0\0\0\0\0\0\x0a\x01\x04\x04thaw\x00";
+    assert_eq!(encode_spans(&two_spans()), [&first[..], second].concat());
+}
+
+/// As they were written until November 2026.
+#[test]
+fn spans_in_json_are_still_read() {
+    let json = r#"[{"i":"000000000000000a","n":"invoke","s":300,"e":428,"a":[["t",{"t":"x"}],["i",{"i":-2}],["d",{"d":4607182418800017408}],["b",{"b":true}]],"x":"no"},{"i":"000000000000000b","p":"000000000000000a","n":"thaw","s":299,"e":301}]"#;
+    assert_eq!(decode_spans(&trace_id(1), format!("\x02{json}").as_bytes()).expect("known"), two_spans());
+    let cut = decode_spans(&trace_id(1), format!("\x02{}", &json[1..]).as_bytes());
+    assert!(matches!(cut, Err(TraceError::Corrupt(_))));
+}
+
+#[test]
+fn a_value_that_is_cut_is_corrupt() {
+    let value = encode_spans(&two_spans());
+    for length in 2..value.len() {
+        match decode_spans(&trace_id(1), &value[..length]) {
+            Ok(spans) => assert_eq!(spans, two_spans()[..1], "cut where the first span ends"),
+            Err(error) => assert!(matches!(error, TraceError::Corrupt(_)), "{error}"),
+        }
+    }
+}
+
 #[test]
 fn another_format_version_is_corrupt() {
     assert!(matches!(decode_listed(b"\x02"), Err(TraceError::Corrupt(what)) if what.contains("format version")));
-    let outcome = decode_spans(&trace_id(1), b"\x03[]");
+    let outcome = decode_spans(&trace_id(1), b"\x04");
     assert!(matches!(outcome, Err(TraceError::Corrupt(what)) if what.contains("format version")));
 }

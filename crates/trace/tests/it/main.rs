@@ -36,7 +36,7 @@ fn span(clock: &Clock, trace: u64, id: u64, parent: Option<u64>) -> Span {
         trace_id: trace_id(trace),
         span_id: span_id(id),
         parent: parent.map(span_id),
-        name: format!("span {id}"),
+        name: format!("span {id}").into(),
         start: clock.now(),
         end: clock.now() + Duration::from_millis(10),
         attributes: Vec::new(),

@@ -85,9 +85,10 @@ async fn large_spans_are_cut_bounded_by_bytes_and_fit_the_store() {
     let fixture = fixture();
     let recorder = fixture.store.recorder();
     let mut large = span(&fixture.clock, 1, 1, None);
-    large.name = "\"".repeat(20_000);
+    large.name = "\"".repeat(20_000).into();
     large.error = Some("\\".repeat(20_000));
-    large.attributes = (0..50).map(|at| (format!("{at}{}", "k".repeat(1_000)), "\"".repeat(9_999).into())).collect();
+    large.attributes =
+        (0..50).map(|at| (format!("{at}{}", "k".repeat(1_000)).into(), "\"".repeat(9_999).into())).collect();
     for id in 0..1_000 {
         recorder.record(Span { span_id: span_id(id), ..large.clone() });
     }
@@ -106,7 +107,7 @@ async fn recent_lists_the_newest_traces_first_with_their_roots() {
         let root = span(&fixture.clock, trace, 1, None);
         let late = Span { end: root.end + Duration::from_secs(1), ..span(&fixture.clock, trace, 2, Some(1)) };
         recorder.record(Span { error: Some("boom".to_owned()), ..late });
-        recorder.record(Span { name: format!("root {trace}"), ..root });
+        recorder.record(Span { name: format!("root {trace}").into(), ..root });
         recorder.flush().await.unwrap();
         fixture.clock.advance(Duration::from_secs(1));
     }
@@ -234,11 +235,11 @@ async fn the_json_form_of_a_trace() {
     let mut failed = span(&fixture.clock, 1, 2, Some(1));
     failed.error = Some("boom".to_owned());
     failed.attributes = vec![
-        ("cost_usd".to_owned(), Attribute::Double(2.1e-7)),
-        ("memory_mb".to_owned(), 128_i64.into()),
-        ("cold".to_owned(), true.into()),
-        ("name".to_owned(), "f".into()),
-        ("nan".to_owned(), f64::NAN.into()),
+        ("cost_usd".into(), Attribute::Double(2.1e-7)),
+        ("memory_mb".into(), 128_i64.into()),
+        ("cold".into(), true.into()),
+        ("name".into(), "f".into()),
+        ("nan".into(), f64::NAN.into()),
     ];
     let spans = [span(&fixture.clock, 1, 1, None), failed];
     let start = 1_700_000_000_000_000_i64;

@@ -41,12 +41,18 @@ impl Memory {
     pub(crate) fn mb(&self) -> usize {
         self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
+
+    /// Gives it back before it is dropped.
+    pub(in crate::invoke) fn give_back(&mut self) {
+        if self.permit.take().is_some() {
+            self.freed.notify_waiters();
+        }
+    }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        drop(self.permit.take());
-        self.freed.notify_waiters();
+        self.give_back();
     }
 }
 
@@ -114,7 +120,7 @@ impl Environments {
             let Some(environments) = weak.upgrade().map(Self) else { return };
             environments.0.makes_room_ahead.store(false, Ordering::Relaxed);
             let victims = environments.take_least_recently_used(missing(&environments), AHEAD_IDLE_MIN);
-            environments.stop_all(victims).await;
+            environments.reclaim_all(victims).await;
         }));
     }
 
@@ -206,7 +212,7 @@ impl Environments {
                     () = freed, if wait == Wait::Beside => continue,
                 }
             }
-            self.stop_all(victims).await;
+            self.reclaim_all(victims).await;
         }
     }
 

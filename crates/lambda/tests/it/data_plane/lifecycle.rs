@@ -85,7 +85,7 @@ async fn the_function_sees_its_trace_its_deadline_and_its_variables() {
     function.environment.0.insert("_HANDLER".to_owned(), "forged".to_owned());
     let mut invocation = stage.invocation(&function, "{}");
     invocation.client_context = Some("{\"custom\":{}}".to_owned());
-    let (id, trace) = (invocation.request_id.clone(), invocation.trace.trace_id.clone());
+    let (id, trace) = (invocation.request_id.clone(), invocation.trace.trace_id);
     let now_ms = stage.clock.now().unix_ms();
     let outcome = stage.invoker.invoke(&Arc::new(function.clone()), invocation).await.unwrap();
     let answer = super::stage::json(&outcome);

@@ -242,7 +242,7 @@ impl Stage {
 
     /// Spans of a trace, by name.
     pub(crate) async fn span_names(&self, context: &TraceContext) -> Vec<String> {
-        self.spans(context).await.into_iter().map(|span| span.name).collect()
+        self.spans(context).await.into_iter().map(|span| span.name.into_owned()).collect()
     }
 
     pub(crate) async fn spans(&self, context: &TraceContext) -> Vec<trace::Span> {
