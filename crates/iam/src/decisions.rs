@@ -27,12 +27,12 @@ use file::{FILE_BYTES_MAX, Pen};
 
 /// Records that wait to be written take at most this much memory, in bytes.
 const QUEUED_BYTES_MAX: usize = 8 << 20;
-/// The writer takes all that waits; it waits for more, so that it does not wake for every request.
+/// The writer takes what waits; it waits for more, so that it does not wake for every request.
 const BOUNDS: Bounds = Bounds {
     items_max: usize::MAX,
     bytes_max: QUEUED_BYTES_MAX,
     batch_items_max: usize::MAX,
-    batch_bytes_max: usize::MAX,
+    batch_bytes_max: QUEUED_BYTES_MAX / 2,
     linger: Duration::from_millis(100),
 };
 /// Answers of one request that are kept: one request may ask about a thousand objects.
