@@ -83,7 +83,11 @@ impl Logs {
     pub async fn flush(&self) -> Result<(), EventsLost> {
         let queue = &self.0.queue;
         let lost_before = queue.lost.load(Ordering::Acquire);
-        let target = queue.waiting.lock().next_ticket();
+        let target = {
+            let mut waiting = queue.waiting.lock();
+            waiting.wanted = waiting.next_ticket();
+            waiting.wanted
+        };
         let mut settled = queue.settled.subscribe();
         if *settled.borrow_and_update() < target {
             queue.hurry.notify_one();

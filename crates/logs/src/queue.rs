@@ -17,6 +17,8 @@ pub(crate) struct Waiting {
     bytes: usize,
     /// The ticket of the next event.
     next_ticket: u64,
+    /// Somebody waits until every event with a smaller ticket is durable: none of these lingers, in however many batches they come.
+    pub(crate) wanted: u64,
     pub(crate) closed: bool,
 }
 

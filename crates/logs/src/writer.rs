@@ -20,7 +20,7 @@ pub(crate) struct Queue {
     pub(crate) waiting: Mutex<Waiting>,
     /// Something was appended, or the last handle went.
     pub(crate) work: Notify,
-    /// Somebody waits: do not linger.
+    /// What waits may be due: somebody waits for it, a batch is full, or everybody has gone.
     pub(crate) hurry: Notify,
     /// Every event with a smaller ticket is durable, or was given up.
     pub(crate) settled: watch::Sender<u64>,
@@ -48,7 +48,8 @@ pub(crate) async fn write_behind(queue: &Queue, kv: &Kv, clock: &Clock) {
     loop {
         let (is_empty, is_due, closed) = {
             let waiting = queue.waiting.lock();
-            (waiting.is_empty(), waiting.fills_a_batch(), waiting.closed)
+            let is_wanted = *queue.settled.borrow() < waiting.wanted;
+            (waiting.is_empty(), waiting.closed || is_wanted || waiting.fills_a_batch(), waiting.closed)
         };
         if is_empty && closed {
             return;
@@ -58,8 +59,8 @@ pub(crate) async fn write_behind(queue: &Queue, kv: &Kv, clock: &Clock) {
             continue;
         }
         // Also between batches: one that followed another at once would hold what came while that was written, an event or two.
-        if !is_due {
-            pause(queue, clock, limits::LINGER).await;
+        if !is_due && !sleep(queue, clock, limits::LINGER).await {
+            continue;
         }
         let batch = queue.waiting.lock().take_batch();
         let outcome = write_with_retries(kv, clock, &batch).await;
@@ -75,18 +76,16 @@ pub(crate) async fn write_behind(queue: &Queue, kv: &Kv, clock: &Clock) {
             if closed {
                 return;
             }
-            pause(queue, clock, limits::GIVEN_UP_PAUSE).await;
+            sleep(queue, clock, limits::GIVEN_UP_PAUSE).await;
         }
     }
 }
 
-/// Sleeps, unless somebody is in a hurry or everybody has gone.
-async fn pause(queue: &Queue, clock: &Clock, duration: std::time::Duration) {
-    if !queue.waiting.lock().closed {
-        tokio::select! {
-            () = clock.sleep(duration) => {}
-            () = queue.hurry.notified() => {}
-        }
+/// Sleeps until the time is up, or until what waits may be due: false then.
+async fn sleep(queue: &Queue, clock: &Clock, duration: std::time::Duration) -> bool {
+    tokio::select! {
+        () = clock.sleep(duration) => true,
+        () = queue.hurry.notified() => false,
     }
 }
 

@@ -66,7 +66,7 @@ struct Queue<T> {
     waiting: Mutex<Waiting<T>>,
     /// Something was handed over, or the last sender went.
     work: Notify,
-    /// Somebody waits: do not linger.
+    /// What waits may be due: somebody waits for it, a batch is full, or the last sender went.
     hurry: Notify,
     settled: watch::Sender<Settled>,
 }
@@ -97,12 +97,14 @@ struct Waiting<T> {
     bytes: usize,
     /// How many items ever entered the queue.
     taken: u64,
+    /// So many of them somebody waits for: none of these lingers, in however many batches they come.
+    wanted: u64,
     closed: bool,
 }
 
 /// A queue; `bytes_of` is what an item counts, and must not change while it waits.
 pub fn queue<T>(bounds: Bounds, bytes_of: fn(&T) -> usize, clock: Clock) -> (Sender<T>, Receiver<T>) {
-    let waiting = Waiting { items: VecDeque::new(), bytes: 0, taken: 0, closed: false };
+    let waiting = Waiting { items: VecDeque::new(), bytes: 0, taken: 0, wanted: 0, closed: false };
     let queue = Arc::new(Queue {
         bounds,
         bytes_of,
@@ -156,7 +158,11 @@ impl<T> Sender<T> {
     /// [`Gone`] when some of it never will be.
     pub async fn flush(&self) -> Result<(), Gone> {
         let Queue { waiting, hurry, settled, .. } = &*self.0.0;
-        let target = waiting.lock().taken;
+        let target = {
+            let mut waiting = waiting.lock();
+            waiting.wanted = waiting.taken;
+            waiting.taken
+        };
         let mut settled = settled.subscribe();
         if settled.borrow_and_update().items < target {
             hurry.notify_one();
@@ -177,19 +183,18 @@ impl<T> Receiver<T> {
         loop {
             let (is_empty, is_due) = {
                 let waiting = waiting.lock();
-                (waiting.items.is_empty(), waiting.closed || bounds.fills_a_batch(&waiting))
+                let handed_out = waiting.taken - waiting.items.len() as u64;
+                let is_wanted = handed_out < waiting.wanted;
+                (waiting.items.is_empty(), waiting.closed || is_wanted || bounds.fills_a_batch(&waiting))
             };
             match (is_empty, is_due) {
                 (true, true) => return None,
                 (true, false) => work.notified().await,
                 (false, true) => return Some(self.queue.take()),
-                (false, false) => {
-                    tokio::select! {
-                        () = self.clock.sleep(bounds.linger) => {}
-                        () = hurry.notified() => {}
-                    }
-                    return Some(self.queue.take());
-                }
+                (false, false) => tokio::select! {
+                    () = self.clock.sleep(bounds.linger) => return Some(self.queue.take()),
+                    () = hurry.notified() => {}
+                },
             }
         }
     }
@@ -252,35 +257,37 @@ mod tests {
         assert_eq!(receiver.batch().await, None);
     }
 
-    #[tokio::test]
-    async fn the_first_item_lingers_unless_somebody_flushes() {
-        let (clock, sender, mut receiver) = fixture();
-        let writing = crate::task::spawn("test", async move {
+    fn writer(mut receiver: Receiver<&'static str>) -> tokio::task::JoinHandle<Option<Vec<Vec<&'static str>>>> {
+        crate::task::spawn("test", async move {
             let mut batches = Vec::new();
             while let Some(batch) = receiver.batch().await {
                 receiver.settle(batch.len());
                 batches.push(batch);
             }
             batches
-        });
+        })
+    }
+
+    async fn others_run() {
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn the_first_item_lingers_unless_somebody_flushes() {
+        let (clock, sender, receiver) = fixture();
+        let writing = writer(receiver);
+        others_run().await;
         sender.push(["a"]);
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
+        others_run().await;
         sender.push(["b"]);
         // The clock stands still: only the flush can end the wait, and it returns when both are settled.
         assert_eq!(sender.flush().await, Ok(()));
         sender.push(["c"]);
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
+        others_run().await;
         clock.advance(BOUNDS.linger);
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
+        others_run().await;
         sender.push(["d"]);
         drop(sender);
         assert_eq!(writing.await.unwrap().unwrap(), [vec!["a", "b"], vec!["c"], vec!["d"]]);
@@ -288,29 +295,16 @@ mod tests {
 
     #[tokio::test]
     async fn each_batch_lingers_unless_it_is_full() {
-        let (clock, sender, mut receiver) = fixture();
-        let writing = crate::task::spawn("test", async move {
-            let mut batches = Vec::new();
-            while let Some(batch) = receiver.batch().await {
-                receiver.settle(batch.len());
-                batches.push(batch);
-            }
-            batches
-        });
+        let (clock, sender, receiver) = fixture();
+        let writing = writer(receiver);
         for items in [vec!["a"], vec!["b", "c"], vec!["d"], vec!["e"]] {
             sender.push(items);
-            for _ in 0..10 {
-                tokio::task::yield_now().await;
-            }
+            others_run().await;
         }
         clock.advance(BOUNDS.linger);
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
+        others_run().await;
         sender.push(["x".repeat(50).leak() as &str]);
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
+        others_run().await;
         sender.push(["f"]);
         drop(sender);
         let batches = writing.await.unwrap().unwrap();
@@ -320,6 +314,20 @@ mod tests {
             "three are a batch; d follows at once and lingers"
         );
         assert_eq!(batches[2..].iter().map(Vec::len).collect::<Vec<_>>(), [1, 1], "fifty bytes are a batch");
+    }
+
+    #[tokio::test]
+    async fn what_somebody_waits_for_does_not_linger_in_its_last_batch_either() {
+        let (_clock, sender, receiver) = fixture();
+        let writing = writer(receiver);
+        sender.push(["a", "b", "c", "d"]);
+        // The clock stands still.
+        assert_eq!(sender.flush().await, Ok(()));
+        sender.push(["e"]);
+        others_run().await;
+        assert_eq!(sender.0.0.waiting.lock().items.len(), 1, "nobody waits for this one");
+        drop(sender);
+        assert_eq!(writing.await.unwrap().unwrap(), [vec!["a", "b", "c"], vec!["d"], vec!["e"]]);
     }
 
     #[tokio::test]
@@ -336,9 +344,7 @@ mod tests {
                 sender.flush().await
             }
         });
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
+        others_run().await;
         drop(receiver);
         assert_eq!(waiting.await.unwrap().unwrap(), Err(Gone));
         sender.push(["c"]);

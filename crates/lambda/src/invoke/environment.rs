@@ -449,8 +449,8 @@ impl Environment {
         Ok(())
     }
 
-    /// Ends an environment that is in good order: it was idle for long, its version changed, memory is needed. That is others' from
-    /// here on: the kernel takes some milliseconds for the end of a process that has been killed, and a cold start need not wait for it.
+    /// Ends an environment that is in good order: it was idle for long, its version changed, its memory is needed. The memory is
+    /// others' once it is killed: the kernel takes milliseconds for the end of a process, and a cold start need not wait for them.
     pub(crate) async fn reclaim(&mut self) {
         if matches!(self.state, State::Ready | State::Frozen) {
             self.state.become_(State::Reclaimed);
