@@ -46,10 +46,10 @@ impl Queue {
 /// Writes until the last handle is gone and nothing waits any more.
 pub(crate) async fn write_behind(queue: &Queue, kv: &Kv, clock: &Clock) {
     loop {
-        let (is_empty, is_due, closed) = {
+        let (is_empty, closed, is_due) = {
             let waiting = queue.waiting.lock();
             let is_wanted = *queue.settled.borrow() < waiting.wanted;
-            (waiting.is_empty(), waiting.closed || is_wanted || waiting.fills_a_batch(), waiting.closed)
+            (waiting.is_empty(), waiting.closed, is_wanted || waiting.fills_a_batch())
         };
         if is_empty && closed {
             return;
@@ -59,7 +59,7 @@ pub(crate) async fn write_behind(queue: &Queue, kv: &Kv, clock: &Clock) {
             continue;
         }
         // Also between batches: one that followed another at once would hold what came while that was written, an event or two.
-        if !is_due && !sleep(queue, clock, limits::LINGER).await {
+        if !closed && !is_due && !sleep(queue, clock, limits::LINGER).await {
             continue;
         }
         let batch = queue.waiting.lock().take_batch();

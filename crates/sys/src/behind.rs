@@ -181,20 +181,25 @@ impl<T> Receiver<T> {
     pub async fn batch(&mut self) -> Option<Vec<T>> {
         let Queue { bounds, waiting, work, hurry, .. } = &*self.queue;
         loop {
-            let (is_empty, is_due) = {
+            let (is_empty, closed, is_due) = {
                 let waiting = waiting.lock();
                 let handed_out = waiting.taken - waiting.items.len() as u64;
                 let is_wanted = handed_out < waiting.wanted;
-                (waiting.items.is_empty(), waiting.closed || is_wanted || bounds.fills_a_batch(&waiting))
+                (waiting.items.is_empty(), waiting.closed, is_wanted || bounds.fills_a_batch(&waiting))
             };
-            match (is_empty, is_due) {
-                (true, true) => return None,
-                (true, false) => work.notified().await,
-                (false, true) => return Some(self.queue.take()),
-                (false, false) => tokio::select! {
-                    () = self.clock.sleep(bounds.linger) => return Some(self.queue.take()),
-                    () = hurry.notified() => {}
-                },
+            if is_empty && closed {
+                return None;
+            }
+            if is_empty {
+                work.notified().await;
+                continue;
+            }
+            if closed || is_due {
+                return Some(self.queue.take());
+            }
+            tokio::select! {
+                () = self.clock.sleep(bounds.linger) => return Some(self.queue.take()),
+                () = hurry.notified() => {}
             }
         }
     }

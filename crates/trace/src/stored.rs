@@ -53,7 +53,8 @@ pub fn encode_spans(spans: &[Span]) -> Bytes {
         }
         before_us = start_us;
     }
-    Bytes::from(value)
+    // The store's memtable holds these bytes, not a copy, and counts no room behind them.
+    Bytes::from(value.into_boxed_slice())
 }
 
 /// The spans of this trace in a value.

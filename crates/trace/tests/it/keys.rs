@@ -125,6 +125,14 @@ fn the_layout_of_spans_stays_what_it_is() {
     assert_eq!(encode_spans(&two_spans()), [&first[..], second].concat());
 }
 
+/// The store keeps these bytes as they are, not a copy: room behind them would be memory that nobody counts.
+#[test]
+fn a_value_takes_no_more_memory_than_it_has_bytes() {
+    let value = encode_spans(&two_spans());
+    let length = value.len();
+    assert_eq!(value.try_into_mut().expect("ours alone").capacity(), length);
+}
+
 /// As they were written until November 2026.
 #[test]
 fn spans_in_json_are_still_read() {

@@ -107,7 +107,7 @@ impl Environments {
         right
     }
 
-    /// Sees to it that the next start of this size finds memory that is free, and waits for no end of another.
+    /// Sees to it that the next start of this size finds memory that is free, and waits for no shutdown phase of another's extensions.
     fn make_room_ahead(&self, memory_mb: u32) {
         let missing = move |of: &Self| (memory_mb as usize).saturating_sub(of.0.memory.available_permits());
         let is_small = memory_mb <= self.0.memory_budget_mb / AHEAD_PART_MAX;
